@@ -1,0 +1,180 @@
+/** From partitions to `plan.json`: kernels rendered once each, arenas, steps, the weight program. */
+import type { RenderedKernel } from "../codegen/select.js";
+import { renderKernel } from "../codegen/select.js";
+import { byteSize } from "../ir/dtype.js";
+import { isNode, type Graph, type Node } from "../ir/graph.js";
+import type { KernelDesc } from "../kernel/desc.js";
+import type { Buffer, PlannedKernel } from "../kernel/memory.js";
+import type { Partition } from "../kernel/partition.js";
+import type { Target } from "../kernel/target.js";
+import type { WeightSteps } from "../kernel/weight-program.js";
+import { planArena, type Lifetime } from "../plan/arena.js";
+import { hostExpr } from "../plan/host-expr.js";
+import type { BufferRef, HostExpr, KernelEntry, KernelStep, Plan, TargetPlans, WeightSpec } from "../plan/plan.js";
+import { rangeOf } from "../scalar/range.js";
+import { bug } from "../errors.js";
+import type { SourceTable } from "./sources.js";
+
+/** What one target makes of a model. */
+export interface TargetPartition {
+  readonly target: Target;
+  readonly entries: readonly { readonly name: string; readonly graph: Graph; readonly partition: Partition }[];
+  readonly weights: readonly WeightSteps[];
+}
+
+export interface AssembledTarget {
+  readonly plans: TargetPlans;
+  /** Kernel texts by path below the bundle. */
+  readonly files: ReadonlyMap<string, string>;
+  readonly kernels: readonly RenderedKernel[];
+}
+
+const maxBytes = (buffer: Buffer): number => byteSize(buffer.dtype, rangeOf(buffer.elements).max);
+
+/** Equal descriptions have equal keys: expressions by identity, labels left out. */
+export function descKey(desc: KernelDesc): string {
+  return JSON.stringify(desc, (key, value: unknown) => {
+    if (key === "label") return undefined;
+    if (typeof value === "object" && value !== null && "op" in value && "id" in value) return `#${String(value.id)}`;
+    return value;
+  });
+}
+
+export class TargetAssembler {
+  readonly #rendered = new Map<string, RenderedKernel>();
+  readonly #kernels = new Map<string, { index: number; entry: KernelEntry; text: string; rendered: RenderedKernel }>();
+  readonly #weights: WeightSpec[] = [];
+  readonly #weightIndex = new Map<string, number>();
+
+  constructor(
+    readonly made: TargetPartition,
+    readonly sources: SourceTable,
+    /** Called for each kernel rendered. */
+    readonly progress: (done: number) => void = () => undefined,
+  ) {}
+
+  assemble(): AssembledTarget {
+    for (const steps of this.made.weights) this.#weightIndex.set(steps.weight.buffer.id, this.#weightIndex.size);
+    for (const steps of this.made.weights) this.#weights.push(this.#weightSpec(steps));
+    const entries: Record<string, Plan[]> = {};
+    for (const { name, graph, partition } of this.made.entries) entries[name] = [this.#plan(graph, partition)];
+    const kernels = [...this.#kernels.values()];
+    return {
+      plans: { kernels: kernels.map((kernel) => kernel.entry), weights: this.#weights, entries },
+      files: new Map(kernels.map((kernel) => [kernel.entry.file, kernel.text])),
+      kernels: kernels.map((kernel) => kernel.rendered),
+    };
+  }
+
+  #render(desc: KernelDesc): RenderedKernel {
+    const key = descKey(desc);
+    const known = this.#rendered.get(key);
+    if (known !== undefined) return known;
+    const rendered = renderKernel(desc, this.made.target);
+    this.#rendered.set(key, rendered);
+    this.progress(this.#rendered.size);
+    return rendered;
+  }
+
+  #kernelIndex(rendered: RenderedKernel): number {
+    const known = this.#kernels.get(rendered.symbol);
+    if (known !== undefined) return known.index;
+    const { target } = this.made;
+    const file = `kernels/${target.name}/${rendered.symbol}.${target.language === "c" ? "c" : "ptx"}`;
+    const index = this.#kernels.size;
+    const { launch } = rendered;
+    const start = launch.kind === "gpu" ? { threads: launch.threads, sharedBytes: launch.sharedBytes } : { scratchBytes: launch.scratchBytes };
+    this.#kernels.set(rendered.symbol, { index, text: rendered.text, rendered, entry: { symbol: rendered.symbol, file, family: rendered.family, ...start } });
+    return index;
+  }
+
+  #step(kernel: PlannedKernel, refOf: (buffer: Buffer) => BufferRef, symbol?: (name: string, max: number) => HostExpr): KernelStep {
+    const rendered = this.#render(kernel.desc);
+    const { launch } = rendered;
+    const host = (expr: Parameters<typeof hostExpr>[0]): HostExpr => hostExpr(expr, symbol);
+    return {
+      kind: "kernel",
+      kernel: this.#kernelIndex(rendered),
+      buffers: kernel.buffers.map(refOf),
+      scalars: rendered.scalars.map(host),
+      ...(launch.kind === "gpu" ? { grid: [host(launch.grid[0]), host(launch.grid[1]), host(launch.grid[2])] as const } : { tasks: host(launch.tasks) }),
+      label: kernel.desc.label,
+    };
+  }
+
+  #plan(graph: Graph, partition: Partition): Plan {
+    const arena = planArena(lifetimes(partition.kernels));
+    const inputs = graph.inputs.map((node) => node.attrs.name);
+    const outputs = partition.outputs.map((buffer) => buffer.id);
+    const refOf = (buffer: Buffer): BufferRef => {
+      switch (buffer.place) {
+        case "temp":
+          return { kind: "arena", offset: arena.offsets.get(buffer.id)!, bytes: maxBytes(buffer) };
+        case "input":
+          return { kind: "input", index: inputs.indexOf(buffer.name) };
+        case "output":
+          return { kind: "output", index: outputs.indexOf(buffer.id) };
+        case "state":
+          return { kind: "state", index: this.sources.stateIndex(buffer) };
+        case "source":
+          return { kind: "weight", index: this.#alias(buffer) };
+        case "weight":
+          return { kind: "weight", index: this.#weightIndex.get(buffer.id)! };
+        case "status":
+          return { kind: "status" };
+      }
+    };
+    return { box: {}, arenaBytes: arena.bytes, steps: partition.kernels.map((kernel) => this.#step(kernel, refOf)) };
+  }
+
+  /** A source tensor that kernels read as it is stored. */
+  #alias(buffer: Buffer): number {
+    const known = this.#weightIndex.get(buffer.id);
+    if (known !== undefined) return known;
+    const index = this.#weights.length;
+    this.#weightIndex.set(buffer.id, index);
+    this.#weights.push({ name: buffer.name, dtype: buffer.dtype, bytes: maxBytes(buffer), alias: this.#source(buffer) });
+    return index;
+  }
+
+  #source(buffer: Buffer): number {
+    const node = buffer.node as Node;
+    if (!isNode(node, "constant")) throw bug(`${buffer.name} is not a source tensor`);
+    return this.sources.indexOf(node, buffer.name);
+  }
+
+  #weightSpec({ weight, kernels, result }: WeightSteps): WeightSpec {
+    const index = this.#weightIndex.get(weight.buffer.id)!;
+    const arena = planArena(lifetimes(kernels, result));
+    const refOf = (buffer: Buffer): BufferRef => {
+      if (buffer === result) return { kind: "weight", index };
+      if (buffer.place === "source") return { kind: "source", index: this.#source(buffer) };
+      if (buffer.place === "temp" || buffer.place === "output") return { kind: "arena", offset: arena.offsets.get(buffer.id)!, bytes: maxBytes(buffer) };
+      if (buffer.place === "status") return { kind: "status" };
+      throw bug(`a weight depends on ${buffer.place} ${buffer.name}`);
+    };
+    // Weights are made for the largest shapes of the profile.
+    const atLargest = (_name: string, max: number): HostExpr => max;
+    return {
+      name: weight.buffer.name,
+      dtype: weight.buffer.dtype,
+      bytes: maxBytes(weight.buffer),
+      arenaBytes: arena.bytes,
+      steps: kernels.map((kernel) => this.#step(kernel, refOf, atLargest)),
+    };
+  }
+}
+
+/** From the first step that touches a temporary to the last. */
+function lifetimes(kernels: readonly PlannedKernel[], result?: Buffer): Lifetime[] {
+  const spans = new Map<string, Lifetime>();
+  kernels.forEach((kernel, step) => {
+    for (const buffer of kernel.buffers) {
+      const temporary = buffer.place === "temp" || (result !== undefined && buffer.place === "output" && buffer !== result);
+      if (!temporary) continue;
+      const before = spans.get(buffer.id);
+      spans.set(buffer.id, { id: buffer.id, bytes: maxBytes(buffer), first: before?.first ?? step, last: step });
+    }
+  });
+  return [...spans.values()];
+}

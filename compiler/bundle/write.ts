@@ -1,0 +1,89 @@
+/** Writes a bundle: to a temporary directory beside the target, hashed, and renamed. */
+import { createHash, randomBytes } from "node:crypto";
+import fs from "node:fs";
+import path from "node:path";
+import { FarrierError } from "../errors.js";
+import type { BundlePlan } from "../plan/plan.js";
+
+/** A file's entry in the manifest: small files by one hash, weights by the chunk. */
+export type FileEntry = { readonly bytes: number; readonly sha256: string } | { readonly bytes: number; readonly chunks: readonly string[] };
+
+export interface BundleContent {
+  readonly plan: BundlePlan;
+  /** Texts by path below the bundle. */
+  readonly texts: ReadonlyMap<string, string>;
+  /** Writes larger files into the directory and returns their entries. */
+  write(directory: string): Map<string, FileEntry>;
+  /** Files outside the bundle that sources name, with what is known of them. */
+  readonly references: ReadonlyMap<string, FileEntry | { readonly bytes: number }>;
+  /** Set where a target holds host code: the machine that it was built on. */
+  readonly machine: string | null;
+  readonly needs: Readonly<Record<string, unknown>>;
+}
+
+export interface WriteOptions {
+  readonly force: boolean;
+  readonly version: string;
+}
+
+/** @throws FarrierError E_BUNDLE_EXISTS, E_IO */
+export function writeBundle(target: string, content: BundleContent, options: WriteOptions): void {
+  const exists = fs.existsSync(target);
+  if (exists && !options.force)
+    throw new FarrierError("E_BUNDLE_EXISTS", "there is something here already", { file: target, hint: "choose another place with -o, or --force to move this aside" });
+  const parent = path.dirname(path.resolve(target));
+  const temporary = path.join(parent, `.${path.basename(target)}.${randomBytes(6).toString("hex")}.tmp`);
+  try {
+    fs.mkdirSync(parent, { recursive: true });
+    fs.mkdirSync(temporary);
+    fill(temporary, content, options);
+    if (exists) fs.renameSync(target, asideName(target));
+    fs.renameSync(temporary, target);
+  } catch (error) {
+    fs.rmSync(temporary, { recursive: true, force: true });
+    if (error instanceof FarrierError) throw error;
+    throw new FarrierError("E_IO", `cannot write the bundle: ${error instanceof Error ? error.message : String(error)}`, { file: target, cause: error });
+  }
+}
+
+function asideName(target: string): string {
+  for (let i = 1; ; i++) {
+    const name = `${target}.old${i}`;
+    if (!fs.existsSync(name)) return name;
+  }
+}
+
+function fill(directory: string, content: BundleContent, { version }: WriteOptions): void {
+  const files = new Map<string, FileEntry>();
+  const put = (name: string, text: string): void => {
+    const bytes = Buffer.from(text, "utf8");
+    const file = path.join(directory, name);
+    fs.mkdirSync(path.dirname(file), { recursive: true });
+    fs.writeFileSync(file, bytes);
+    files.set(name, { bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") });
+  };
+  for (const [name, text] of content.texts) put(name, text);
+  put("plan.json", `${JSON.stringify(content.plan, null, 1)}\n`);
+  for (const [name, entry] of content.write(directory)) files.set(name, entry);
+  const manifest = {
+    format: 1,
+    farrier: version,
+    entries: content.plan.entries.map((entry) => entry.name),
+    targets: Object.keys(content.plan.targets),
+    native: content.machine !== null,
+    ...(content.machine === null ? {} : { machine: content.machine }),
+    needs: content.needs,
+    ...(content.references.size === 0 ? {} : { references: sorted(content.references) }),
+    files: sorted(files),
+  };
+  fs.writeFileSync(path.join(directory, "manifest.json"), `${JSON.stringify(manifest, null, 1)}\n`);
+}
+
+const sorted = <T>(map: ReadonlyMap<string, T>): Record<string, T> =>
+  Object.fromEntries([...map].sort(([a], [b]) => (a < b ? -1 : 1)));
+
+/** The entry of a file that is on disk already. */
+export function hashedFile(file: string): FileEntry {
+  const bytes = fs.readFileSync(file);
+  return { bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
+}

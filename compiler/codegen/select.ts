@@ -1,0 +1,53 @@
+/** The templates of each language, in the order in which they are tried, and the choice among them. */
+import { createHash } from "node:crypto";
+import { FarrierError } from "../errors.js";
+import type { Family, KernelDesc } from "../kernel/desc.js";
+import { kernelNamePlaceholder, type FamilyTemplate, type KernelText } from "../kernel/family.js";
+import type { Target } from "../kernel/target.js";
+import { attentionCpu } from "../../templates/attention/cpu.js";
+import { gemmCpu } from "../../templates/gemm/cpu.js";
+import { mapCpu } from "../../templates/map/cpu.js";
+import { reduceCpu } from "../../templates/reduce/cpu.js";
+import { sm80Map } from "../../templates/map/sm80.js";
+import { sm80Reduce } from "../../templates/reduce/sm80.js";
+import { sm80MmaAttention } from "../../templates/attention/sm80-mma.js";
+import { sm80SimtAttention } from "../../templates/attention/sm80-simt.js";
+import { sm80MmaGemm } from "../../templates/gemm/sm80-mma.js";
+import { sm80SimtGemm } from "../../templates/gemm/sm80-simt.js";
+
+type Candidates = { readonly [F in Family]: readonly FamilyTemplate<F, never>[] };
+
+const any = <F extends Family, C>(template: FamilyTemplate<F, C>): FamilyTemplate<F, never> => template as unknown as FamilyTemplate<F, never>;
+
+const templates: { readonly [L in Target["language"]]: Candidates } = {
+  c: { map: [any(mapCpu)], reduce: [any(reduceCpu)], gemm: [any(gemmCpu)], attention: [any(attentionCpu)] },
+  ptx: {
+    map: [any(sm80Map)],
+    reduce: [any(sm80Reduce)],
+    gemm: [any(sm80MmaGemm), any(sm80SimtGemm)],
+    attention: [any(sm80MmaAttention), any(sm80SimtAttention)],
+  },
+};
+
+export interface RenderedKernel {
+  readonly family: Family;
+  /** Function name: the family and a hash of the text, so that equal texts have equal names. */
+  readonly symbol: string;
+  readonly text: string;
+  readonly config: string;
+  readonly scalars: KernelText["scalars"];
+  readonly launch: KernelText["launch"];
+}
+
+/** The best legal configuration of the first template that has one, rendered. */
+export function renderKernel(desc: KernelDesc, target: Target): RenderedKernel {
+  for (const template of templates[target.language][desc.family] as readonly FamilyTemplate<Family, never>[]) {
+    const config = template.candidates(desc as never, target)[0];
+    if (config === undefined) continue;
+    const { text, scalars, launch } = template.render(desc as never, config, target);
+    const hash = createHash("sha256").update(text).digest("hex").slice(0, 12);
+    const symbol = `${desc.family}_${hash}`;
+    return { family: desc.family, symbol, text: text.replaceAll(kernelNamePlaceholder, symbol), config: JSON.stringify(config), scalars, launch };
+  }
+  throw new FarrierError("E_OP_UNSUPPORTED", `target ${target.name} has no ${desc.family} kernel for this`, { where: desc.label });
+}

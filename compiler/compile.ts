@@ -1,0 +1,171 @@
+/** From a model to a bundle: import, passes, partition, weight program, kernels, directory. */
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { hashedFile, writeBundle, type FileEntry } from "./bundle/write.js";
+import { machineFingerprint } from "./bundle/machine.js";
+import { TargetAssembler, type AssembledTarget } from "./bundle/assemble.js";
+import { SourceTable } from "./bundle/sources.js";
+import { bundleReport, type Report } from "./bundle/report.js";
+import { weightFiles, sourcePolicy, type WeightsMode } from "./bundle/weights.js";
+import { compileC } from "./codegen/c/compile.js";
+import { FarrierError } from "./errors.js";
+import { writeSafetensors } from "./frontend/files/write-safetensors.js";
+import type { ImportedModel } from "./frontend/model.js";
+import { importModel, type ImportOptions } from "./import.js";
+import { scalarReader } from "./constants.js";
+import type { Graph, Node } from "./ir/graph.js";
+import { targetNamed, type Target } from "./kernel/target.js";
+import { Memory, type DerivedWeight } from "./kernel/memory.js";
+import { nameIn, partition, type Partition, type PartitionOptions } from "./kernel/partition.js";
+import { weightSteps } from "./kernel/weight-program.js";
+import { runPasses } from "./passes/index.js";
+import { hostExpr } from "./plan/host-expr.js";
+import type { BundlePlan, EntrySpec, TargetPlans } from "./plan/plan.js";
+import { version } from "./version.js";
+
+export interface CompileOptions extends ImportOptions {
+  /** Names of targets; default cpu. */
+  readonly target?: readonly string[];
+  /** The bundle's directory; default the model's name with `.farrier`. */
+  readonly output?: string;
+  readonly force?: boolean;
+  readonly numerics?: "strict" | "fast";
+  readonly weights?: WeightsMode;
+  /** Off: the plan that fusion is compared with. */
+  readonly fuse?: boolean;
+  /** Called with the graph after each pass. */
+  readonly afterPass?: (entry: string, pass: string, graph: Graph) => void;
+  /** Called as work goes on: what is being done, and how much of how much. */
+  readonly progress?: (what: string, done: number, total: number) => void;
+}
+
+export interface CompiledBundle {
+  readonly path: string;
+  readonly report: Report;
+  readonly notices: readonly string[];
+}
+
+/** A model after its passes and partition: everything but text on disk. */
+export interface LoweredModel {
+  readonly model: ImportedModel;
+  readonly graphs: readonly { readonly name: string; readonly graph: Graph }[];
+  readonly sources: SourceTable;
+  readonly targets: readonly (AssembledTarget & { readonly target: Target; readonly partitions: readonly { name: string; partition: Partition }[] })[];
+  readonly checks: Readonly<Record<string, string>>;
+}
+
+export async function compile(modelPath: string, options: CompileOptions = {}): Promise<CompiledBundle> {
+  const output = options.output ?? defaultOutput(modelPath);
+  if (fs.existsSync(output) && options.force !== true)
+    throw new FarrierError("E_BUNDLE_EXISTS", "there is something here already", { file: output, hint: "choose another place with -o, or --force to move this aside" });
+  const lowered = await lower(modelPath, options);
+  const built = await buildNative(lowered, options);
+  try {
+    const report = bundleReport(lowered);
+    const plan = bundlePlan(lowered, built?.libraries ?? {});
+    writeBundle(output, contentOf(lowered, plan, report, built), { force: options.force === true, version });
+    return { path: output, report, notices: lowered.model.notices };
+  } finally {
+    if (built !== null) fs.rmSync(built.directory, { recursive: true, force: true });
+  }
+}
+
+export function defaultOutput(modelPath: string): string {
+  const base = path.basename(path.resolve(modelPath)).replace(/\.onnx$/i, "");
+  return `${base}.farrier`;
+}
+
+/** Import, passes and kernels: what `explain` needs too. */
+export async function lower(modelPath: string, options: CompileOptions): Promise<LoweredModel> {
+  const targets = (options.target ?? ["cpu"]).map(targetNamed);
+  const weights = options.weights ?? { kind: "embed" };
+  const model = await importModel(modelPath, { ...options, needWeights: weights.kind === "embed" || weights.kind === "reference" });
+  const scalar = scalarReader(model);
+  const strict = options.numerics === "strict";
+  const graphs = model.entries.map(({ name, graph }) => ({
+    name,
+    graph: runPasses(graph, { strict, bytes: scalar.bytes }, (pass, after) => options.afterPass?.(name, pass, after)),
+  }));
+  const checks = new Map<Node, number>();
+  const site = (node: Node): number => {
+    if (!checks.has(node)) checks.set(node, checks.size + 1);
+    return checks.get(node)!;
+  };
+  const sources = new SourceTable(sourcePolicy(weights, model));
+  const lowered = targets.map((target) => {
+    const partitionOptions: PartitionOptions = { target, strict, fuse: options.fuse !== false, scalar: scalar.value, site };
+    const memory = new Memory();
+    const entries = graphs.map(({ name, graph }) => ({ name, graph, partition: partition(graph, partitionOptions, memory) }));
+    const steps = [...memory.derived.values()].map((weight: DerivedWeight) => weightSteps(graphs[0]!.graph, weight, partitionOptions));
+    const assembled = new TargetAssembler({ target, entries, weights: steps }, sources, (done) => options.progress?.(`kernels for ${target.name}`, done, 0)).assemble();
+    return { ...assembled, target, partitions: entries };
+  });
+  const messages = [...checks].map(([node, number]) => [String(number), `${nameIn(graphs[0]!.graph, node)}: index out of range`] as const);
+  return { model, graphs, sources, targets: lowered, checks: Object.fromEntries(messages) };
+}
+
+interface NativeBuild {
+  readonly directory: string;
+  readonly libraries: Readonly<Record<string, string>>;
+}
+
+/** Compiles the C kernels, if a target has any. */
+async function buildNative({ targets }: LoweredModel, options: CompileOptions): Promise<NativeBuild | null> {
+  const files = targets.filter(({ target }) => target.language === "c").flatMap((made) => [...made.files]);
+  if (files.length === 0) return null;
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), "farrier-"));
+  options.progress?.("compiling C kernels", 0, files.length);
+  const built = await compileC(files.map(([name, text]) => ({ name: path.basename(name, ".c"), text })), directory);
+  options.progress?.("compiling C kernels", files.length, files.length);
+  return { directory, libraries: Object.fromEntries(built.map(({ isa, file }) => [isa, `kernels/${path.basename(file)}`])) };
+}
+
+function bundlePlan({ model, graphs, sources, targets, checks }: LoweredModel, libraries: Readonly<Record<string, string>>): BundlePlan {
+  const entries = graphs.map(({ name, graph }): EntrySpec => ({
+    name,
+    inputs: graph.inputs.map((node) => {
+      const fill = model.fills.get(node.attrs.name);
+      return { name: node.attrs.name, dtype: node.dtype, shape: node.shape.map((dim) => hostExpr(dim)), ...(fill === undefined ? {} : { fill }) };
+    }),
+    outputs: graph.outputs.map(({ name: output, node }) => ({ name: output, dtype: node.dtype, shape: node.shape.map((dim) => hostExpr(dim)) })),
+  }));
+  const byTarget = targets.map(({ target, plans }): [string, TargetPlans] => [target.name, target.language === "c" ? { ...plans, libraries } : plans]);
+  return {
+    format: 1,
+    symbols: model.symbols.map(({ name, min, max, divisor }) => ({ name, min, max, divisor })),
+    sources: sources.entries.map((entry) => entry.spec),
+    states: sources.states,
+    entries,
+    targets: Object.fromEntries(byTarget),
+    checks,
+  };
+}
+
+function contentOf(lowered: LoweredModel, plan: BundlePlan, report: Report, built: NativeBuild | null): Parameters<typeof writeBundle>[1] {
+  const texts = new Map<string, string>([["report.json", `${JSON.stringify(report, null, 1)}\n`]]);
+  for (const { files } of lowered.targets) for (const [name, text] of files) texts.set(name, text);
+  const weights = weightFiles(lowered.sources, lowered.model);
+  return {
+    plan,
+    texts,
+    references: weights.references,
+    machine: built === null ? null : machineFingerprint(),
+    needs: {},
+    write(directory) {
+      const written = new Map<string, FileEntry>();
+      if (built !== null)
+        for (const name of Object.values(built.libraries)) {
+          const file = path.join(directory, name);
+          fs.mkdirSync(path.dirname(file), { recursive: true });
+          fs.copyFileSync(path.join(built.directory, path.basename(name)), file);
+          written.set(name, hashedFile(file));
+        }
+      if (weights.embedded.size > 0) {
+        const hash = writeSafetensors(path.join(directory, "weights.safetensors"), weights.embedded);
+        written.set("weights.safetensors", { bytes: hash.size, chunks: hash.chunks });
+      }
+      return written;
+    },
+  };
+}

@@ -1,0 +1,153 @@
+/**
+ * The tensors of a checkpoint under the names that a family's code uses, whatever prefix and spelling
+ * the files have. What is missing, unexpected or of another shape is told in one error.
+ */
+import { FarrierError } from "../../errors.js";
+import { constant } from "../../ir/build.js";
+import { isFloat, type DType } from "../../ir/dtype.js";
+import type { GraphBuilder, Node } from "../../ir/graph.js";
+import type { Checkpoint, TensorRef } from "../files/checkpoint.js";
+import { printable } from "../files/source-file.js";
+import type { ModelTensor } from "../model.js";
+
+/** How checkpoints of a family name their tensors. */
+export interface TensorNames {
+  /** Of the base model: present in checkpoints of the whole model, absent in those of the base. */
+  readonly prefix: string;
+  /** Tensors that stand outside the prefix. */
+  readonly outside: readonly string[];
+  /** Older spellings and what they became. */
+  readonly renamed: readonly (readonly [RegExp, string])[];
+  /** Buffers and parts of other tasks, left where they are. */
+  readonly ignored: readonly RegExp[];
+}
+
+export interface Random {
+  readonly scale: number;
+  readonly shift: number;
+}
+
+export class Weights {
+  readonly #g: GraphBuilder;
+  readonly #checkpoint: Checkpoint | null;
+  readonly #names: TensorNames;
+  readonly #stored: DType;
+  readonly #refs = new Map<string, TensorRef>();
+  readonly #claimed = new Map<string, ModelTensor>();
+  readonly #missing: string[] = [];
+  readonly #wrong: string[] = [];
+
+  /** @param stored the dtype of tensors that are in no file */
+  constructor(g: GraphBuilder, checkpoint: Checkpoint | null, names: TensorNames, stored: DType) {
+    this.#g = g;
+    this.#checkpoint = checkpoint;
+    this.#names = names;
+    this.#stored = stored;
+    for (const ref of checkpoint?.tensors.values() ?? []) {
+      const name = canonical(ref.name, names);
+      const before = this.#refs.get(name);
+      if (before === undefined) this.#refs.set(name, ref);
+      else this.#wrong.push(`${quoted(ref.name)} is ${quoted(before.name)} by another name`);
+    }
+  }
+
+  inFiles(name: string): boolean {
+    return this.#refs.has(name);
+  }
+
+  /** Leaves a tensor that another one stands for where it is. */
+  leave(name: string): void {
+    this.#refs.delete(name);
+  }
+
+  /** Whether the files have both, with the same bytes. */
+  same(a: string, b: string): boolean {
+    const [x, y] = [this.#refs.get(a), this.#refs.get(b)];
+    if (this.#checkpoint === null || x?.bytes !== y?.bytes) return false;
+    if (x === undefined || y === undefined || x.dtype !== y.dtype) return false;
+    for (let at = 0; at < x.bytes; at += chunkBytes) {
+      const length = Math.min(chunkBytes, x.bytes - at);
+      const [left, right] = [x, y].map((ref) => this.#checkpoint!.readRange(ref, at, length));
+      if (Buffer.compare(left!, right!) !== 0) return false;
+    }
+    return true;
+  }
+
+  /** The tensor as a constant of the type in which it is stored. */
+  tensor(name: string, shape: readonly number[], random: Random): Node<"constant"> {
+    const ref = this.#refs.get(name);
+    if (ref === undefined || !fits(ref, shape)) this.#refuse(name, ref, shape);
+    const usable = ref !== undefined && fits(ref, shape) ? ref : null;
+    const found = usable?.name ?? name;
+    const dtype = usable?.dtype ?? this.#stored;
+    const place = usable && { file: usable.file, offset: usable.offset, bytes: usable.bytes };
+    if (!this.#claimed.has(name))
+      this.#claimed.set(name, { name: found, dtype, shape, place, random });
+    const node = constant(
+      this.#g,
+      place === null
+        ? { kind: "absent", tensor: found }
+        : { ...place, kind: "file", file: place.file.name, tensor: found },
+      dtype,
+      shape,
+    );
+    this.#g.name(node, name);
+    return node;
+  }
+
+  /** In the order in which they were first asked for. */
+  tensors(): ModelTensor[] {
+    return [...this.#claimed.values()];
+  }
+
+  /** Throws E_WEIGHTS with everything that does not fit. */
+  finish(directory: string): void {
+    if (this.#checkpoint === null) return;
+    const unexpected = [...this.#refs]
+      .filter(([name]) => !this.#claimed.has(name))
+      .map(([, ref]) => ref.name)
+      .filter((name) => !this.#names.ignored.some((pattern) => pattern.test(name)));
+    const lists: [string, readonly string[]][] = [
+      ["missing", this.#missing.map(quoted)],
+      ["unexpected", unexpected.map(quoted)],
+      ["wrong", this.#wrong],
+    ];
+    const told = lists.filter(([, list]) => list.length > 0);
+    if (told.length === 0) return;
+    const what = told.map(([kind, list]) => `${list.length} ${kind}: ${list.join(", ")}`);
+    throw new FarrierError("E_WEIGHTS", what.join("; "), {
+      file: directory,
+      hint: "config.json and the weights must be of one model",
+    });
+  }
+
+  #refuse(name: string, ref: TensorRef | undefined, shape: readonly number[]): void {
+    if (this.#checkpoint === null || this.#claimed.has(name)) return;
+    if (ref === undefined) {
+      this.#missing.push(name);
+      return;
+    }
+    const found = `${ref.dtype} [${ref.shape.join(", ")}]`;
+    this.#wrong.push(`${quoted(ref.name)} is ${found}, expected a float [${shape.join(", ")}]`);
+  }
+}
+
+const chunkBytes = 1 << 24;
+
+const quoted = (name: string): string => JSON.stringify(printable(name));
+
+/** Types whose values are what they say: narrower floats come with scales. */
+const plainTypes: readonly DType[] = ["f16", "bf16", "f32", "f64"];
+
+function fits(ref: TensorRef, shape: readonly number[]): boolean {
+  const plain = isFloat(ref.dtype) && plainTypes.includes(ref.dtype);
+  return plain && ref.shape.length === shape.length && shape.every((n, i) => ref.shape[i] === n);
+}
+
+/** The name that the family's code uses for a checkpoint's `name`. */
+function canonical(name: string, { prefix, outside, renamed }: TensorNames): string {
+  let result = name;
+  for (const [pattern, replacement] of renamed) result = result.replace(pattern, replacement);
+  const whole = result.startsWith(prefix) || outside.some((each) => result.startsWith(each));
+  return whole ? result : prefix + result;
+}

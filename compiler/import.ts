@@ -1,0 +1,25 @@
+/** Opens a model, whatever its kind. */
+import fs from "node:fs";
+import { FarrierError } from "./errors.js";
+import { ModelDirectory } from "./frontend/files/source-file.js";
+import { importHuggingFace, type ComputeType, type Span } from "./frontend/huggingface/import.js";
+import type { ImportedModel } from "./frontend/model.js";
+
+export interface ImportOptions {
+  /** Arithmetic and activations; default what the model stores. */
+  readonly dtype?: ComputeType;
+  /** Ranges of symbols. */
+  readonly dims?: Readonly<Record<string, Span>>;
+}
+
+export function importModel(modelPath: string, options: ImportOptions & { readonly needWeights: boolean }): ImportedModel {
+  const { dtype, dims, needWeights } = options;
+  const stat = fs.statSync(modelPath, { throwIfNoEntry: false });
+  if (stat === undefined) throw new FarrierError("E_IO", "no such file or directory", { file: modelPath });
+  if (!stat.isDirectory()) throw new FarrierError("E_UNSUPPORTED", "ONNX files are not read yet", { file: modelPath });
+  return importHuggingFace(ModelDirectory.at(modelPath), {
+    ...(dtype === undefined ? {} : { dtype }),
+    ...(dims === undefined ? {} : { dims }),
+    weights: needWeights ? "files" : "none",
+  });
+}

@@ -1,0 +1,45 @@
+/** What a kernel family's template offers for a target: `desc → candidates → config → render`. */
+import type { Expr } from "../scalar/expr.js";
+import type { DescOf, Family } from "./desc.js";
+import type { Target } from "./target.js";
+
+/** How a rendered kernel is started. Expressions are over host symbols only. */
+export type Launch =
+  | {
+      readonly kind: "gpu";
+      readonly grid: readonly [Expr, Expr, Expr];
+      readonly threads: number;
+      /** Dynamic shared memory, bytes. */
+      readonly sharedBytes: number;
+    }
+  | {
+      readonly kind: "cpu";
+      /** Independent tasks: each writes its own elements, so any number of threads gives the same bits. */
+      readonly tasks: Expr;
+      /** Scratch of a thread, bytes, 64-byte aligned. */
+      readonly scratchBytes: number;
+    };
+
+/** In a rendered text, the function's name: replaced by `<family>_<hash of the text>`. */
+export const kernelNamePlaceholder = "FARRIER_KERNEL";
+
+export interface KernelText {
+  readonly text: string;
+  /** 64-bit arguments that follow the operands' addresses: host expressions, in order. */
+  readonly scalars: readonly Expr[];
+  readonly launch: Launch;
+}
+
+/** `C` is the family's configuration: a plain object of numbers and strings that prints itself. */
+export interface FamilyTemplate<F extends Family, C> {
+  readonly family: F;
+  /** Legal configurations for this target, best first by the cost model; empty if it has none. */
+  candidates(desc: DescOf<F>, target: Target): readonly C[];
+  render(desc: DescOf<F>, config: C, target: Target): KernelText;
+}
+
+/** What a desc violates for a target: the limit and the number that broke it, for `explain`. */
+export interface Refusal {
+  readonly limit: string;
+  readonly found: string;
+}

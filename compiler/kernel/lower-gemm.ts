@@ -1,0 +1,196 @@
+/** Matrix products: stages from normalisations, the order of columns, packed or strided B. */
+import { ElementReader, reshapeCoords } from "../ir/element.js";
+import { isNode, type Node } from "../ir/graph.js";
+import { exactDtype } from "../ir/precision.js";
+import { isFloat, type DType } from "../ir/dtype.js";
+import { FarrierError } from "../errors.js";
+import { add, coord, constValue, div, int, mod, mul, one, param } from "../scalar/build.js";
+import { someExpr, type Expr } from "../scalar/expr.js";
+import { computeType } from "../scalar/function.js";
+import type { GemmB, GemmDesc, Stage } from "./desc.js";
+import { asOperand, blocked, epilogue, ForcedNode, isLinear, plainLoad, readerFor, type LoweringContext } from "./lowering.js";
+import { normaliseStages, normalisedValue } from "./lower-reduce.js";
+import { OperandNames, type PackedWeight, type PlannedKernel } from "./memory.js";
+import { CannotPush, type Point } from "./push.js";
+
+/** How physical columns are ordered: `group` accumulators for each of `count` logical columns. */
+interface ColumnOrder {
+  readonly group: 1 | 2;
+  readonly count: Expr;
+  readonly key: string;
+  columnOf(n: Expr, i: number): Expr;
+}
+
+interface Geometry {
+  readonly batch: Expr[];
+  readonly batchExtents: Expr[];
+  readonly m: Expr;
+  readonly mExtent: Expr;
+  readonly k: Expr;
+  readonly kExtent: Expr;
+  readonly columns: Expr;
+  /** Coordinates of the leading axes and the row, in the product's shape. */
+  readonly rows: readonly Expr[];
+  /** The weight as a matrix, if B is one. */
+  readonly weight: Node | null;
+  readonly dtype: DType;
+}
+
+export function lowerGemm(context: LoweringContext, node: Node<"matmul">, exits: readonly Node[]): PlannedKernel {
+  const geometry = geometryOf(context, node);
+  let failure: unknown = null;
+  for (const order of columnOrders(context, node, geometry)) {
+    try {
+      return lowerWith(context, node, exits, geometry, order);
+    } catch (error) {
+      if (!(error instanceof CannotPush)) throw error;
+      failure ??= error;
+    }
+  }
+  throw blocked(failure);
+}
+
+/** The two-dimensional weight below the broadcasts over batch axes, or null. */
+function weightMatrix(context: LoweringContext, b: Node): Node | null {
+  let node = b;
+  while (node.op === "broadcast" && node.inputs[0]!.shape.length >= 2) node = node.inputs[0]!;
+  return context.analysis.isWeight(b) && node.shape.length === 2 ? node : null;
+}
+
+function geometryOf(context: LoweringContext, node: Node<"matmul">): Geometry {
+  const [a, b] = node.inputs as [Node, Node];
+  const rank = node.shape.length;
+  const [left, right] = [exactDtype(a), exactDtype(b)];
+  const dtype = left === right ? left : a.dtype;
+  if (!isFloat(dtype) || !context.target.multiplies.includes(dtype))
+    throw new FarrierError("E_TYPE_UNSUPPORTED", `target ${context.target.name} has no product of ${dtype}`, { where: context.nameOf(node) });
+  const kExtent = a.shape[rank - 1]!;
+  const k = coord("k", kExtent);
+  const weight = weightMatrix(context, b);
+  const columns = node.shape[rank - 1]!;
+  const shared = { k, kExtent, columns, weight, dtype };
+  if (weight !== null) {
+    const leading = node.shape.slice(0, -1);
+    const mExtent = leading.reduce((x, y) => mul(x, y), one);
+    const m = coord("m", mExtent);
+    return { ...shared, batch: [], batchExtents: [], m, mExtent, rows: reshapeCoords([m], [mExtent], leading) };
+  }
+  const batchExtents = node.shape.slice(0, -2);
+  const batch = batchExtents.map((extent, axis) => coord(`b${axis}`, extent));
+  const mExtent = node.shape[rank - 2]!;
+  const m = coord("m", mExtent);
+  return { ...shared, batch, batchExtents: [...batchExtents], m, mExtent, rows: [...batch, m] };
+}
+
+/** Orders of columns to try: as they are, halves side by side, then the pairs of rotary embeddings. */
+function* columnOrders(context: LoweringContext, node: Node, { columns, weight }: Geometry): Generator<ColumnOrder> {
+  yield { group: 1, count: columns, key: "rows", columnOf: (n) => n };
+  const total = constValue(columns);
+  if (weight === null || total === null || total % 2 !== 0) return;
+  const half = int(total / 2);
+  yield { group: 2, count: half, key: "halves", columnOf: (n, i) => add(n, mul(half, int(i))) };
+  const seen = new Set<number>();
+  for (const user of context.materialised.regions.get(node) ?? []) {
+    if (!isNode(user, "rotary") || user.attrs.interleaved) continue;
+    const depth = constValue(user.shape[user.shape.length - 1]!);
+    if (depth === null || seen.has(depth) || total % depth !== 0) continue;
+    seen.add(depth);
+    const angle = int(depth / 2);
+    yield {
+      group: 2,
+      count: half,
+      key: `pairs${depth}`,
+      columnOf: (n, i) => add(add(mul(div(n, angle), int(depth)), int((i * depth) / 2)), mod(n, angle)),
+    };
+  }
+  yield { group: 2, count: half, key: "neighbours", columnOf: (n, i) => add(mul(n, int(2)), int(i)) };
+}
+
+function lowerWith(
+  context: LoweringContext,
+  node: Node<"matmul">,
+  exits: readonly Node[],
+  geometry: Geometry,
+  order: ColumnOrder,
+): PlannedKernel {
+  const { k, m, rows, dtype } = geometry;
+  const accumulate = computeType(dtype);
+  const stages: Stage[] = [];
+  const reader: ElementReader = readerFor(context, (inner, coords) => stagedNormalise(context, inner, coords, geometry, stages, () => reader));
+  const a = asOperand(reader.at(node.inputs[0]!, [...rows, k]), dtype);
+  const n = coord("n", order.count);
+  const points = Array.from({ length: order.group }, (_, i): Point => {
+    const value = reader.round(param(`acc${i}`, accumulate), node.dtype);
+    return { coords: [...rows, order.columnOf(n, i)], value, guard: null };
+  });
+  const stores = epilogue(context, node, exits, readerFor(context), points);
+  const names = new OperandNames(context.memory);
+  names.collect({ stages, exprs: [a], stores: [] });
+  const b = operandB(context, node, geometry, order, n);
+  const packed = typeof b === "function" ? b(names) : null;
+  if (typeof b !== "function") names.collect({ exprs: [b], stores: [] });
+  names.collect({ exprs: [], stores });
+  const { operands, buffers } = names.finish();
+  const desc: GemmDesc = {
+    family: "gemm",
+    operands,
+    label: exits.map((exit) => context.nameOf(exit)).join(" + "),
+    batch: geometry.batch,
+    batchExtents: geometry.batchExtents,
+    m,
+    mExtent: geometry.mExtent,
+    n,
+    nExtent: order.count,
+    k,
+    kExtent: geometry.kExtent,
+    group: order.group,
+    dtype,
+    a: names.expr(a),
+    stages: stages.map((stage) => names.stage(stage)),
+    b: packed ?? { kind: "strided", value: names.expr(b as Expr) },
+    stores: stores.map((store) => names.store(store)),
+  };
+  return { desc, buffers };
+}
+
+/** A normalisation over the rows of A becomes stages of the product. */
+function stagedNormalise(
+  context: LoweringContext,
+  node: Node,
+  coords: readonly Expr[],
+  { k, kExtent }: Geometry,
+  stages: Stage[],
+  reader: () => ElementReader,
+): Expr | null {
+  if (!isNode(node, "normalize") || context.memory.of(node) !== undefined) return null;
+  const last = node.shape.length - 1;
+  const outer = coords.slice(0, last);
+  const overRows = coords[last] === k && node.shape[last] === kExtent && !outer.some((c) => someExpr(c, (e) => e === k));
+  if (!overRows || stages.length > 0) throw new ForcedNode(node, "it does not normalise the rows of the product");
+  const x = reader().at(node.inputs[0]!, coords);
+  stages.push(...normaliseStages(node, x, kExtent));
+  return normalisedValue(node, x);
+}
+
+function operandB(
+  context: LoweringContext,
+  node: Node<"matmul">,
+  geometry: Geometry,
+  order: ColumnOrder,
+  n: Expr,
+): Expr | ((names: OperandNames) => GemmB) {
+  const { weight, dtype, k, kExtent, batch } = geometry;
+  if (weight !== null) {
+    const layout = context.target.packing(dtype);
+    const packed: PackedWeight = { layout, k: kExtent, n: order.count, group: order.group, columnOf: (c, i) => order.columnOf(c, i), key: order.key };
+    const buffer = context.memory.weight(weight, context.nameOf(weight), packed);
+    return (names) => ({ kind: "packed", operand: names.addRead(buffer) });
+  }
+  const source = node.inputs[1]!;
+  const value = plainLoad(readerFor(context).at(source, [...batch, k, n]));
+  const offset = value?.args[0];
+  if (value === null || offset === undefined || !isLinear(offset, k) || !isLinear(offset, n))
+    throw new ForcedNode(source, "the product reads its second operand as strided memory");
+  return value;
+}
+

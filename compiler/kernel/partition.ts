@@ -1,0 +1,159 @@
+/**
+ * Partition: from a graph to kernels and the buffers between them. Epilogues and prologues are
+ * tried at their largest; an attempt that fails names the node that broke it, which is then cut, so
+ * that the loop ends after at most as many attempts as there are nodes.
+ */
+import { FarrierError } from "../errors.js";
+import { isNode, type Graph, type Node } from "../ir/graph.js";
+import type { Expr } from "../scalar/expr.js";
+import { Analysis, roles } from "./analysis.js";
+import type { Refusal } from "./family.js";
+import { lowerAttention } from "./lower-attention.js";
+import { lowerGemm } from "./lower-gemm.js";
+import { lowerReduce } from "./lower-reduce.js";
+import { BlockedNode, ForcedNode, lowerCopy, lowerMap, type LoweringContext } from "./lowering.js";
+import { materialise, type Materialised } from "./materialise.js";
+import { Memory, type Buffer, type PlannedKernel } from "./memory.js";
+import { inOrder } from "./order.js";
+import type { Target } from "./target.js";
+
+export interface PartitionOptions {
+  readonly target: Target;
+  readonly strict: boolean;
+  /** Off: every operator that computes is its own kernel, and movements alone are free. */
+  readonly fuse: boolean;
+  /** The graph computes weights from source tensors. */
+  readonly weightProgram?: boolean;
+  /** The value of a constant of one element, if its bytes may be read now. */
+  scalar(node: Node): Expr | null;
+  /** Registers a run-time check and returns its site. */
+  site(node: Node): number;
+}
+
+/** A fusion that was tried and refused: what broke it. */
+export interface FusionRefusal extends Refusal {
+  readonly node: string;
+}
+
+export interface Partition {
+  readonly kernels: readonly PlannedKernel[];
+  readonly memory: Memory;
+  readonly outputs: readonly Buffer[];
+  readonly refusals: readonly FusionRefusal[];
+}
+
+/**
+ * @param memory shared by the entries of a bundle for one target, so that they share weights
+ * @throws FarrierError E_OP_UNSUPPORTED naming the operators that have no kernel
+ */
+export function partition(graph: Graph, options: PartitionOptions, memory = new Memory()): Partition {
+  const analysis = new Analysis(graph, options.weightProgram === true);
+  const blocked = new Set<Node>();
+  const forced = new Set<Node>();
+  const refusals: FusionRefusal[] = [];
+  for (;;) {
+    const materialised = materialise(graph, analysis, { blocked, forced, fuse: options.fuse });
+    const attempt = new Attempt(graph, options, analysis, materialised, memory.fork());
+    try {
+      const result = attempt.run();
+      memory.adopt(attempt.memory);
+      return { ...result, memory, refusals };
+    } catch (error) {
+      if (!(error instanceof BlockedNode || error instanceof ForcedNode)) throw error;
+      const cut = error instanceof BlockedNode ? blocked : forced;
+      if (cut.has(error.node)) throw unsupported(graph, [error.node], error.reason);
+      cut.add(error.node);
+      refusals.push({ node: nameIn(graph, error.node), limit: error instanceof BlockedNode ? "epilogue" : "operand", found: error.reason });
+    }
+  }
+}
+
+export function nameIn(graph: Graph, node: Node): string {
+  return graph.builder.nameOf(node) ?? `${node.op} %${node.id}`;
+}
+
+function unsupported(graph: Graph, nodes: readonly Node[], why: string): FarrierError {
+  const names = nodes.map((node) => nameIn(graph, node)).join(", ");
+  return new FarrierError("E_OP_UNSUPPORTED", `no kernel computes ${[...new Set(nodes.map((n) => n.op))].join(", ")}: ${why}`, { where: names });
+}
+
+class Attempt {
+  readonly #kernels: PlannedKernel[] = [];
+  readonly #context: LoweringContext;
+
+  constructor(
+    readonly graph: Graph,
+    readonly options: PartitionOptions,
+    readonly analysis: Analysis,
+    readonly materialised: Materialised,
+    readonly memory: Memory,
+  ) {
+    this.#context = {
+      memory,
+      analysis,
+      materialised,
+      target: options.target,
+      strict: options.strict,
+      nameOf: (node) => nameIn(graph, node),
+      site: (node) => options.site(node),
+      scalar: (node) => options.scalar(node),
+    };
+  }
+
+  run(): { kernels: PlannedKernel[]; outputs: Buffer[] } {
+    const copies = this.#placeEverything();
+    const exits = new Map<Node, Node[]>();
+    for (const node of this.analysis.order) {
+      if (!this.materialised.nodes.has(node)) continue;
+      const producer = roles[node.op] === "anchor" && !this.analysis.isWeight(node) ? node : this.materialised.producer.get(node);
+      if (producer === undefined) this.#kernels.push(lowerMap(this.#context, node));
+      else exits.set(producer, [...(exits.get(producer) ?? []), node]);
+    }
+    for (const [anchor, nodes] of exits) this.#kernels.push(this.#lower(anchor, nodes));
+    for (const { node, from, to } of copies) this.#kernels.push(lowerCopy(this.#context, from, to, node));
+    const outputs = this.graph.outputs.map((output, index) => this.memory.buffers.get(`output:${output.name}:${index}`)!);
+    return { kernels: inOrder(this.#kernels), outputs };
+  }
+
+  #lower(anchor: Node, exits: readonly Node[]): PlannedKernel {
+    if (isNode(anchor, "matmul")) return lowerGemm(this.#context, anchor, exits);
+    if (isNode(anchor, "attention")) return lowerAttention(this.#context, anchor, exits);
+    const kernel = lowerReduce(this.#context, anchor, exits);
+    if (kernel === null) throw unsupported(this.graph, [anchor], `target ${this.options.target.name} has no such family yet`);
+    return kernel;
+  }
+
+  /** Gives every value in memory its buffer; outputs whose value has another place are copied. */
+  #placeEverything(): { node: Node; from: Buffer; to: Buffer }[] {
+    const { memory, graph } = this;
+    for (const node of graph.inputs) memory.place(node, memory.make("input", node, node.attrs.name, node.dtype, node.shape, `input:${node.attrs.name}`));
+    for (const { name, initial, final } of graph.states) {
+      const buffer = memory.buffers.get(`state:${name}`) ?? memory.make("state", initial, name, initial.dtype, initial.shape, `state:${name}`);
+      for (let version = final; version !== initial; version = version.inputs[0]!) memory.place(version, buffer);
+      memory.place(initial, buffer);
+    }
+    const copies: { node: Node; from: Buffer; to: Buffer }[] = [];
+    const pending: { node: Node; to: Buffer }[] = [];
+    graph.outputs.forEach(({ name, node }, index) => {
+      const to = memory.make("output", node, name, node.dtype, node.shape, `output:${name}:${index}`);
+      if (memory.of(node) === undefined && this.materialised.nodes.has(node)) memory.place(node, to);
+      else pending.push({ node, to });
+    });
+    for (const node of this.materialised.nodes)
+      if (memory.of(node) === undefined) memory.place(node, memory.make("temp", node, nameIn(graph, node), node.dtype, node.shape));
+    for (const { node, to } of pending) {
+      const from = memory.of(node) ?? this.#weightOutput(node);
+      copies.push({ node, from, to });
+    }
+    return copies;
+  }
+
+  #weightOutput(node: Node): Buffer {
+    if (node.op === "constant") {
+      const buffer = this.memory.make("source", node, nameIn(this.graph, node), node.dtype, node.shape, `source:${node.id}`);
+      this.memory.place(node, buffer);
+      return buffer;
+    }
+    return this.memory.weight(node, nameIn(this.graph, node), null);
+  }
+}

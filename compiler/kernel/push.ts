@@ -1,0 +1,159 @@
+/**
+ * Forward index maps: what happens to the values that an anchor produces on their way through the
+ * operators of its epilogue. Where `ElementReader` asks for the value at a coordinate, this follows
+ * a value to its coordinates.
+ */
+import type { ElementReader } from "../ir/element.js";
+import { broadcastCoords, reshapeCoords, rotate } from "../ir/element.js";
+import { isNode, type Node } from "../ir/graph.js";
+import type { OpName } from "../ir/ops.js";
+import { add, and, div, int, isConst, le, lt, sub, zero } from "../scalar/build.js";
+import type { Expr } from "../scalar/expr.js";
+
+/** One value that a thread of the anchor holds: where it belongs in a node, and what it is. */
+export interface Point {
+  readonly coords: readonly Expr[];
+  readonly value: Expr;
+  /** bool: the point exists only where this holds; null is everywhere. */
+  readonly guard: Expr | null;
+}
+
+/** Why a node cannot be part of an epilogue. */
+export class CannotPush extends Error {
+  constructor(
+    readonly node: Node,
+    readonly reason: string,
+  ) {
+    super(reason);
+  }
+}
+
+type Push<O extends OpName> = (node: Node<O>, points: ReadonlyMap<Node, readonly Point[]>, reader: ElementReader) => Point[];
+
+/** Operators that an epilogue can hold; every other operator ends it. */
+export const pushRules: { readonly [O in OpName]: Push<O> | null } = {
+  map: pushMap,
+  cast: (node, points, reader) =>
+    pointsOf(node.inputs[0]!, points).map((point) => ({ ...point, value: reader.combine(node, [point.value]) })),
+  reshape: (node, points) => {
+    const input = node.inputs[0]!;
+    return pointsOf(input, points).map((point) => ({ ...point, coords: reshapeCoords(point.coords, input.shape, node.shape) }));
+  },
+  transpose: (node, points) =>
+    pointsOf(node.inputs[0]!, points).map((point) => ({ ...point, coords: node.attrs.perm.map((from) => point.coords[from]!) })),
+  slice: pushSlice,
+  rotary: pushRotary,
+  cache_write: pushCacheWrite,
+  input: null,
+  constant: null,
+  state: null,
+  iota: null,
+  dim: null,
+  broadcast: null,
+  concat: null,
+  gather: null,
+  gather_nd: null,
+  reduce: null,
+  cumsum: null,
+  softmax: null,
+  normalize: null,
+  matmul: null,
+  attention: null,
+  dequantize: null,
+};
+
+/** The input through which a node of an epilogue is reached, where only one may be: else any. */
+export const pushedInput: Partial<Record<OpName, number>> = { rotary: 0, cache_write: 1 };
+
+/** @throws CannotPush */
+export function pushThrough(node: Node, points: ReadonlyMap<Node, readonly Point[]>, reader: ElementReader): Point[] {
+  const rule = pushRules[node.op] as Push<OpName> | null;
+  if (rule === null) throw new CannotPush(node, `${node.op} is not an epilogue operator`);
+  return rule(node, points, reader);
+}
+
+function pointsOf(node: Node, points: ReadonlyMap<Node, readonly Point[]>): readonly Point[] {
+  const found = points.get(node);
+  if (found === undefined) throw new CannotPush(node, "its value is not produced by this kernel");
+  return found;
+}
+
+export function bothGuards(a: Expr | null, b: Expr | null): Expr | null {
+  if (a === null || b === null) return a ?? b;
+  return and(a, b);
+}
+
+const sameCoords = (a: readonly Expr[], b: readonly Expr[]): boolean => a.every((c, axis) => c === b[axis]);
+
+function pushMap(node: Node<"map">, points: ReadonlyMap<Node, readonly Point[]>, reader: ElementReader): Point[] {
+  const carried = node.inputs.filter((input) => points.has(input));
+  const lead = pointsOf(carried[0]!, points);
+  return lead.map((point) => {
+    let guard = point.guard;
+    const args = node.inputs.map((input) => {
+      const own = points.get(input);
+      if (own === undefined) return reader.at(input, input.shape.length === 0 ? [] : point.coords);
+      const match = own.find((other) => sameCoords(other.coords, point.coords));
+      if (match === undefined)
+        throw new CannotPush(node, "its operands are not at the same place in the tile");
+      guard = guard === match.guard ? guard : bothGuards(guard, match.guard);
+      return match.value;
+    });
+    return { coords: point.coords, value: reader.combine(node, args), guard };
+  });
+}
+
+function pushSlice(node: Node<"slice">, points: ReadonlyMap<Node, readonly Point[]>): Point[] {
+  if (node.attrs.steps.some((step) => step !== 1)) throw new CannotPush(node, "it takes every n-th element");
+  return pointsOf(node.inputs[0]!, points).flatMap((point) => {
+    let guard = point.guard;
+    const coords = point.coords.map((c, axis) => {
+      const inner = sub(c, node.attrs.starts[axis]!);
+      const inside = and(le(zero, inner), lt(inner, node.shape[axis]!));
+      if (!isConst(inside, 1)) guard = bothGuards(guard, inside);
+      return inner;
+    });
+    return guard !== null && isConst(guard, 0) ? [] : [{ coords, value: point.value, guard }];
+  });
+}
+
+/** Both halves of a pair must be in the same thread. */
+function pushRotary(node: Node<"rotary">, points: ReadonlyMap<Node, readonly Point[]>, reader: ElementReader): Point[] {
+  const [x, cos, sin] = node.inputs as [Node, Node, Node];
+  const last = node.shape.length - 1;
+  const distance = node.attrs.interleaved ? int(1) : div(node.shape[last]!, int(2));
+  const source = pointsOf(x, points);
+  return source.flatMap((point) => {
+    const partner = source.find(
+      (other) =>
+        sub(other.coords[last]!, point.coords[last]!) === distance &&
+        sameCoords(other.coords.slice(0, last), point.coords.slice(0, last)),
+    );
+    if (partner === undefined) {
+      const isSecond = source.some((other) => sub(point.coords[last]!, other.coords[last]!) === distance);
+      if (isSecond) return [];
+      throw new CannotPush(node, "the two values of a pair are in different threads");
+    }
+    const position = point.coords[last]!;
+    const angle = node.attrs.interleaved ? div(position, int(2)) : position;
+    const at = [...point.coords.slice(0, last), angle];
+    const [c, s] = [cos, sin].map((table) => reader.at(table, broadcastCoords(table.shape, at))) as [Expr, Expr];
+    const [first, second] = rotate(point.value, partner.value, c, s);
+    const guard = bothGuards(point.guard, partner.guard === point.guard ? null : partner.guard);
+    return [
+      { coords: point.coords, value: reader.round(first, node.dtype), guard },
+      { coords: partner.coords, value: reader.round(second, node.dtype), guard },
+    ];
+  });
+}
+
+/** A value at sequence position j of row b belongs at start[b] + j; beyond the capacity nowhere. */
+function pushCacheWrite(node: Node<"cache_write">, points: ReadonlyMap<Node, readonly Point[]>, reader: ElementReader): Point[] {
+  const [, value, start] = node.inputs as [Node, Node, Node];
+  const capacity = node.shape[2]!;
+  return pointsOf(value, points).map((point) => {
+    const [b, g, s, d] = point.coords as [Expr, Expr, Expr, Expr];
+    const position = add(reader.at(start, [b]), s);
+    return { coords: [b, g, position, d], value: point.value, guard: bothGuards(point.guard, lt(position, capacity)) };
+  });
+}

@@ -1,0 +1,50 @@
+/** Targets: one capability table per architecture, behind one interface. */
+import type { DType } from "../ir/dtype.js";
+import { FarrierError } from "../errors.js";
+import type { PackedLayout } from "./packing.js";
+
+export interface Target {
+  readonly name: string;
+  readonly language: "c" | "ptx";
+  /** Element types that gemm and attention multiply. */
+  readonly multiplies: readonly DType[];
+  /** The layout of gemm weights whose products have type `dtype`. */
+  packing(dtype: DType): PackedLayout;
+  /** GPU: the `.target` and the lowest `.version` with every instruction that its templates use. */
+  readonly ptx?: { readonly target: string; readonly version: string };
+  /** GPU: dynamic shared memory that one block may ask for, bytes. */
+  readonly sharedBytes?: number;
+  readonly multiprocessors?: number;
+}
+
+const rowPanels = (columns: number, dtype: DType): PackedLayout => ({ columns, rows: 1, columnMajor: false, dtype });
+
+export const targets: Readonly<Record<string, Target>> = {
+  cpu: {
+    name: "cpu",
+    language: "c",
+    multiplies: ["f32", "f64", "f16", "bf16"],
+    // Products of 16-bit types run in f32 on a CPU; the packed weight stays 16 bits wide.
+    packing: (dtype) => rowPanels(16, dtype),
+  },
+  sm_80: {
+    name: "sm_80",
+    language: "ptx",
+    multiplies: ["f32", "f16", "bf16"],
+    // f32: rows of 64 columns for the SIMT kernel; 16 bits: k contiguous for ldmatrix, padded to 16 bytes.
+    packing: (dtype) => (dtype === "f32" ? rowPanels(64, dtype) : { columns: 1, rows: 8, columnMajor: true, dtype }),
+    ptx: { target: "sm_80", version: "7.0" },
+    // What sm_86, sm_89 and sm_120 have too: this text runs on every later GPU.
+    sharedBytes: 99 * 1024,
+    multiprocessors: 108,
+  },
+};
+
+export function targetNamed(name: string): Target {
+  const target = targets[name];
+  if (target === undefined)
+    throw new FarrierError("E_TARGET", `target ${JSON.stringify(name)} is not supported`, {
+      hint: `choose from ${Object.keys(targets).join(", ")}`,
+    });
+  return target;
+}

@@ -1,0 +1,33 @@
+/** The passes, in order. Each names what it did; a comment says where the order matters. */
+import type { Graph } from "../ir/graph.js";
+import { verify } from "../ir/verify.js";
+import { foldNorms } from "./fold-norms.js";
+import { mergeProducts } from "./merge-products.js";
+
+export interface PassContext {
+  readonly strict: boolean;
+  /** Bytes of a constant, where they may be read at compile time and are at most `limit` long. */
+  bytes(node: Graph["outputs"][number]["node"], limit: number): Uint8Array | null;
+}
+
+export interface Pass {
+  readonly name: string;
+  run(graph: Graph, context: PassContext): Graph;
+}
+
+export const passes: readonly Pass[] = [
+  // Before folding: products that share a normalised input must still share it.
+  mergeProducts,
+  foldNorms,
+];
+
+/** Runs every pass and verifies the graph after each. */
+export function runPasses(graph: Graph, context: PassContext, after: (pass: string, graph: Graph) => void = () => undefined): Graph {
+  let current = graph;
+  for (const pass of passes) {
+    current = pass.run(current, context);
+    verify(current, pass.name);
+    after(pass.name, current);
+  }
+  return current;
+}

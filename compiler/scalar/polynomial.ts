@@ -1,0 +1,206 @@
+/**
+ * Integer expressions as polynomials over atoms (symbols, coordinates, loads, divisions …): the
+ * canonical form that makes equal index expressions the same object, and that lets `div` and `mod`
+ * by a dimension cancel. Valid in wrap-around arithmetic, since only ring laws are used.
+ */
+import { intern, isOp, type Expr } from "./expr.js";
+import { rangeOf } from "./range.js";
+
+/** A product of atoms, each repeated as often as its power, sorted by id. */
+export interface Monomial {
+  readonly atoms: readonly Expr[];
+  readonly coefficient: number;
+}
+
+export type Polynomial = readonly Monomial[];
+
+const cache = new WeakMap<Expr, Polynomial>();
+const keyOf = (atoms: readonly Expr[]): string => atoms.map((atom) => atom.id).join(",");
+
+/** The polynomial of an i64 expression. */
+export function polynomialOf(expr: Expr): Polynomial {
+  const known = cache.get(expr);
+  if (known !== undefined) return known;
+  const polynomial = decompose(expr);
+  cache.set(expr, polynomial);
+  return polynomial;
+}
+
+function decompose(expr: Expr): Polynomial {
+  if (isOp(expr, "const")) {
+    const value = expr.attr.value;
+    if (typeof value === "bigint") return [{ atoms: [expr], coefficient: 1 }];
+    return value === 0 ? [] : [{ atoms: [], coefficient: value }];
+  }
+  const [a, b] = expr.args;
+  if (isOp(expr, "add")) return sum(polynomialOf(a!), polynomialOf(b!));
+  if (isOp(expr, "mul")) return product(polynomialOf(a!), polynomialOf(b!));
+  return [{ atoms: [expr], coefficient: 1 }];
+}
+
+function collect(monomials: Iterable<Monomial>): Polynomial {
+  const byAtoms = new Map<string, Monomial>();
+  for (const monomial of monomials) {
+    const key = keyOf(monomial.atoms);
+    const before = byAtoms.get(key)?.coefficient ?? 0;
+    byAtoms.set(key, { atoms: monomial.atoms, coefficient: before + monomial.coefficient });
+  }
+  return [...byAtoms.values()].filter((monomial) => monomial.coefficient !== 0);
+}
+
+/** c·r·mod(x, d) + c·r·d·div(x, d) => c·r·x, so that splitting an index and joining it again cancels. */
+function joinRemainders(polynomial: Polynomial): Polynomial {
+  for (const term of polynomial) {
+    const index = term.atoms.findIndex((atom) => isOp(atom, "mod"));
+    if (index < 0) continue;
+    const [x, d] = term.atoms[index]!.args as [Expr, Expr];
+    const [divisor, ...others] = polynomialOf(d);
+    if (divisor === undefined || others.length > 0) continue;
+    const rest = term.atoms.filter((_, i) => i !== index);
+    const quotient = intern("div", "i64", [x, d], null);
+    const wanted = keyOf([...rest, ...divisor.atoms, quotient].sort((p, q) => p.id - q.id));
+    const partner = polynomial.find(
+      (other) => other.coefficient === term.coefficient * divisor.coefficient && keyOf(other.atoms) === wanted,
+    );
+    if (partner === undefined) continue;
+    const joined = product([{ atoms: rest, coefficient: term.coefficient }], polynomialOf(x));
+    return sum(polynomial.filter((other) => other !== term && other !== partner), joined);
+  }
+  return polynomial;
+}
+
+export function sum(a: Polynomial, b: Polynomial): Polynomial {
+  if (a.length === 0) return b;
+  if (b.length === 0) return a;
+  return joinRemainders(collect([...a, ...b]));
+}
+
+export function scale(a: Polynomial, factor: number): Polynomial {
+  if (factor === 0) return [];
+  return a.map((monomial) => ({ ...monomial, coefficient: monomial.coefficient * factor }));
+}
+
+export function product(a: Polynomial, b: Polynomial): Polynomial {
+  const terms: Monomial[] = [];
+  for (const x of a)
+    for (const y of b)
+      terms.push({
+        atoms: [...x.atoms, ...y.atoms].sort((p, q) => p.id - q.id),
+        coefficient: x.coefficient * y.coefficient,
+      });
+  return joinRemainders(collect(terms));
+}
+
+/** Order of monomials in the canonical tree: longest products first, the constant last. */
+function compare(a: Monomial, b: Monomial): number {
+  if (a.atoms.length !== b.atoms.length) return b.atoms.length - a.atoms.length;
+  for (let i = 0; i < a.atoms.length; i++) {
+    const difference = a.atoms[i]!.id - b.atoms[i]!.id;
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+const literal = (value: number): Expr => intern("const", "i64", [], { value: Object.is(value, -0) ? 0 : value });
+
+/** The canonical expression of a polynomial. */
+export function toExpr(polynomial: Polynomial): Expr {
+  const terms = [...polynomial].sort(compare).map(({ atoms, coefficient }) => {
+    const [first, ...rest] = atoms;
+    if (first === undefined) return literal(coefficient);
+    const atomsProduct = rest.reduce((acc: Expr, atom) => intern("mul", "i64", [acc, atom], null), first);
+    return coefficient === 1 ? atomsProduct : intern("mul", "i64", [atomsProduct, literal(coefficient)], null);
+  });
+  const [head, ...tail] = terms;
+  if (head === undefined) return literal(0);
+  const expr = tail.reduce((acc, term) => intern("add", "i64", [acc, term], null), head);
+  if (!cache.has(expr)) cache.set(expr, polynomial);
+  return expr;
+}
+
+/**
+ * An upper bound of `polynomial` in which coordinates are replaced by their largest value, so that a
+ * comparison with a symbolic dimension can still cancel; null if a term cannot be bounded so.
+ */
+export function upperBound(polynomial: Polynomial): Polynomial | null {
+  let bound: Polynomial = [];
+  for (const { atoms, coefficient } of polynomial) {
+    let term: Polynomial = [{ atoms: [], coefficient }];
+    for (const atom of atoms) {
+      if (rangeOf(atom).min < 0) return null;
+      const largest: Polynomial | null = coefficient > 0 ? largestOf(atom) : smallestOf(atom);
+      if (largest === null) return null;
+      term = product(term, largest);
+    }
+    bound = sum(bound, term);
+  }
+  return bound;
+}
+
+function largestOf(atom: Expr): Polynomial | null {
+  const one: Polynomial = [{ atoms: [], coefficient: -1 }];
+  if (isOp(atom, "coord")) return sum(polynomialOf(atom.args[0]!), one);
+  if (isOp(atom, "check") || isOp(atom, "mod")) return sum(polynomialOf(atom.args[1]!), one);
+  if (isOp(atom, "sym")) return [{ atoms: [atom], coefficient: 1 }];
+  const { max } = rangeOf(atom);
+  return Number.isFinite(max) ? [{ atoms: [], coefficient: max }] : null;
+}
+
+function smallestOf(atom: Expr): Polynomial {
+  if (isOp(atom, "sym")) return [{ atoms: [atom], coefficient: 1 }];
+  const { min } = rangeOf(atom);
+  return min === 0 ? [] : [{ atoms: [], coefficient: min }];
+}
+
+/** Numeric bounds of a polynomial, with nothing cancelled. */
+export function boundsOf(polynomial: Polynomial): { min: number; max: number } {
+  let min = 0;
+  let max = 0;
+  for (const { atoms, coefficient } of polynomial) {
+    let lo = coefficient;
+    let hi = coefficient;
+    for (const atom of atoms) {
+      const range = rangeOf(atom);
+      const ends = [lo, hi].flatMap((x) => [range.min, range.max].map((y) => (x === 0 || y === 0 ? 0 : x * y)));
+      lo = Math.min(...ends);
+      hi = Math.max(...ends);
+    }
+    min += lo;
+    max += hi;
+  }
+  return { min, max };
+}
+
+/** True if `polynomial` is proved to be at least zero everywhere. */
+export function provablyNonNegative(polynomial: Polynomial): boolean {
+  if (boundsOf(polynomial).min >= 0) return true;
+  const negated = upperBound(scale(polynomial, -1));
+  return negated !== null && boundsOf(negated).max <= 0;
+}
+
+/**
+ * Splits `dividend` into the part that `divisor` (a single monomial) divides exactly and the rest:
+ * dividend = divisor * quotient + remainder.
+ */
+export function divideOut(dividend: Polynomial, divisor: Monomial): { quotient: Polynomial; remainder: Polynomial } {
+  const quotient: Monomial[] = [];
+  const remainder: Monomial[] = [];
+  for (const monomial of dividend) {
+    const left = [...monomial.atoms];
+    const contained = divisor.atoms.every((atom) => {
+      const index = left.indexOf(atom);
+      if (index >= 0) left.splice(index, 1);
+      return index >= 0;
+    });
+    if (contained && monomial.coefficient % divisor.coefficient === 0)
+      quotient.push({ atoms: left, coefficient: monomial.coefficient / divisor.coefficient });
+    else if (monomial.atoms.length === 0 && divisor.atoms.length === 0) {
+      // A constant splits into whole divisors and what stays between 0 and one.
+      const whole = Math.floor(monomial.coefficient / divisor.coefficient);
+      quotient.push({ atoms: [], coefficient: whole });
+      remainder.push({ atoms: [], coefficient: monomial.coefficient - whole * divisor.coefficient });
+    }
+    else remainder.push(monomial);
+  }
+  return { quotient: collect(quotient), remainder: collect(remainder) };
+}

@@ -1,0 +1,89 @@
+/** Interval arithmetic on integer expressions: what the simplifier may prove. */
+import { isOp, type Expr } from "./expr.js";
+
+export interface Range {
+  readonly min: number;
+  readonly max: number;
+}
+
+const everything: Range = { min: -Infinity, max: Infinity };
+const cache = new WeakMap<Expr, Range>();
+
+const times = (a: number, b: number): number => (a === 0 || b === 0 ? 0 : a * b);
+
+function mulRange(a: Range, b: Range): Range {
+  const products = [times(a.min, b.min), times(a.min, b.max), times(a.max, b.min), times(a.max, b.max)];
+  return { min: Math.min(...products), max: Math.max(...products) };
+}
+
+const boolRange: Range = { min: 0, max: 1 };
+
+/** Bounds of an integer or boolean expression; infinite where nothing is known. */
+export function rangeOf(expr: Expr): Range {
+  const known = cache.get(expr);
+  if (known !== undefined) return known;
+  const range = compute(expr);
+  cache.set(expr, range);
+  return range;
+}
+
+function compute(expr: Expr): Range {
+  if (isOp(expr, "const")) {
+    const value = Number(expr.attr.value);
+    return Number.isNaN(value) ? everything : { min: value, max: value };
+  }
+  if (isOp(expr, "sym")) return { min: expr.attr.min, max: expr.attr.max };
+  const [a, b, c] = expr.args;
+  switch (expr.op) {
+    case "coord": {
+      const extent = rangeOf(a!);
+      return { min: 0, max: Math.max(0, extent.max - 1) };
+    }
+    case "check":
+      return { min: 0, max: Math.max(0, rangeOf(b!).max - 1) };
+    case "add": {
+      const [x, y] = [rangeOf(a!), rangeOf(b!)];
+      return { min: x.min + y.min, max: x.max + y.max };
+    }
+    case "sub": {
+      const [x, y] = [rangeOf(a!), rangeOf(b!)];
+      return { min: x.min - y.max, max: x.max - y.min };
+    }
+    case "neg": {
+      const x = rangeOf(a!);
+      return { min: -x.max, max: -x.min };
+    }
+    case "mul":
+      return mulRange(rangeOf(a!), rangeOf(b!));
+    case "div": {
+      const [x, y] = [rangeOf(a!), rangeOf(b!)];
+      if (expr.type !== "i64" || y.min < 1) return everything;
+      return {
+        min: Math.floor(x.min / (x.min < 0 ? y.min : y.max)) || 0,
+        max: Math.floor(x.max / (x.max < 0 ? y.max : y.min)),
+      };
+    }
+    case "mod": {
+      const [x, y] = [rangeOf(a!), rangeOf(b!)];
+      if (expr.type !== "i64" || y.min < 1) return everything;
+      return { min: 0, max: Math.min(y.max - 1, x.min >= 0 ? x.max : Infinity) };
+    }
+    case "min": {
+      const [x, y] = [rangeOf(a!), rangeOf(b!)];
+      return { min: Math.min(x.min, y.min), max: Math.min(x.max, y.max) };
+    }
+    case "max": {
+      const [x, y] = [rangeOf(a!), rangeOf(b!)];
+      return { min: Math.max(x.min, y.min), max: Math.max(x.max, y.max) };
+    }
+    case "select": {
+      const [x, y] = [rangeOf(b!), rangeOf(c!)];
+      return { min: Math.min(x.min, y.min), max: Math.max(x.max, y.max) };
+    }
+    case "cast":
+      if (a!.type === "bool" || (a!.type === "i32" && expr.type === "i64")) return rangeOf(a!);
+      return everything;
+    default:
+      return expr.type === "bool" ? boolRange : everything;
+  }
+}

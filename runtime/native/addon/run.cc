@@ -1,0 +1,151 @@
+// Execs, runs, graphs and times.
+#include "job.h"
+
+namespace farrier_addon {
+namespace {
+
+void* pointer(const Napi::Value& value) { return reinterpret_cast<void*>(static_cast<uintptr_t>(address_of(value))); }
+
+// createExec(weights, entry, state | null): handle
+Napi::Value create_exec(const Napi::CallbackInfo& info) {
+  auto* state = info[2].IsExternal() ? raw<farrier_state>(info[2]) : nullptr;
+  const std::string entry = info[1].ToString();
+  farrier_exec* exec = nullptr;
+  check(info.Env(), farrier_exec_create(raw<farrier_weights>(info[0]), entry.c_str(), state, &exec));
+  return wrap(info.Env(), exec, reinterpret_cast<Handle::Release>(farrier_exec_release));
+}
+
+// workspace(exec, inputs): { plan, bytes }
+Napi::Value workspace(const Napi::CallbackInfo& info) {
+  Tensors inputs;
+  inputs.read(info[1], FARRIER_CPU, 0);
+  int32_t plan = 0;
+  uint64_t bytes = 0;
+  check(info.Env(), farrier_exec_workspace(raw<farrier_exec>(info[0]), inputs.data(), inputs.size(), &plan, &bytes));
+  Napi::Object out = Napi::Object::New(info.Env());
+  out.Set("plan", plan);
+  out.Set("bytes", static_cast<double>(bytes));
+  return out;
+}
+
+struct Copy {
+  void* device;
+  uint8_t* host;
+  size_t bytes;
+};
+
+// A run as JavaScript describes it: see `RunSpec` in runtime/node/addon.ts.
+struct Run {
+  explicit Run(const Napi::Object& spec) {
+    const auto type = static_cast<int32_t>(count_of(spec.Get("deviceType")));
+    const auto id = static_cast<int32_t>(count_of(spec.Get("deviceId")));
+    device = raw<farrier_device>(spec.Get("device"));
+    inputs.read(spec.Get("inputs"), type, id);
+    outputs.read(spec.Get("outputs"), type, id);
+    workspace = pointer(spec.Get("workspace"));
+    workspace_bytes = count_of(spec.Get("workspaceBytes"));
+    stream = pointer(spec.Get("stream"));
+    read_copies(spec.Get("uploads"), uploads);
+    read_copies(spec.Get("downloads"), downloads);
+  }
+
+  int upload() const {
+    for (const Copy& copy : uploads)
+      if (const int result = farrier_device_copy_in(device, copy.device, copy.host, copy.bytes, stream); result != FARRIER_OK) return result;
+    return FARRIER_OK;
+  }
+  int download() const {
+    for (const Copy& copy : downloads)
+      if (const int result = farrier_device_copy_out(device, copy.host, copy.device, copy.bytes, stream); result != FARRIER_OK) return result;
+    return FARRIER_OK;
+  }
+
+  farrier_device* device = nullptr;
+  Tensors inputs, outputs;
+  void* workspace = nullptr;
+  uint64_t workspace_bytes = 0;
+  farrier_stream stream = nullptr;
+  std::vector<Copy> uploads, downloads;
+
+ private:
+  // [{ address, host }]
+  static void read_copies(const Napi::Value& list, std::vector<Copy>& out) {
+    const auto array = list.As<Napi::Array>();
+    for (uint32_t i = 0; i < array.Length(); i++) {
+      const auto copy = array.Get(i).As<Napi::Object>();
+      const auto [host, bytes] = bytes_of(copy.Get("host"));
+      out.push_back({pointer(copy.Get("address")), host, bytes});
+    }
+  }
+};
+
+// run(exec, spec, graph | null): Promise<void>: uploads, runs or launches the graph, waits, downloads.
+Napi::Value run(const Napi::CallbackInfo& info) {
+  auto* exec = raw<farrier_exec>(info[0]);
+  auto* graph = info[2].IsExternal() ? raw<farrier_graph>(info[2]) : nullptr;
+  auto r = std::make_shared<Run>(info[1].As<Napi::Object>());
+  return Job::start(
+      info.Env(), info[1],
+      [=] {
+        int result = r->upload();
+        if (result == FARRIER_OK)
+          result = graph != nullptr ? farrier_graph_launch(graph, r->stream)
+                                    : farrier_run(exec, r->inputs.data(), r->inputs.size(), r->outputs.data(), r->outputs.size(), r->workspace,
+                                                  r->workspace_bytes, r->stream);
+        if (result == FARRIER_OK) result = farrier_exec_status(exec);
+        return result == FARRIER_OK ? r->download() : result;
+      },
+      undefined);
+}
+
+// capture(exec, spec): Promise<handle>
+Napi::Value capture(const Napi::CallbackInfo& info) {
+  auto* exec = raw<farrier_exec>(info[0]);
+  auto r = std::make_shared<Run>(info[1].As<Napi::Object>());
+  auto graph = std::make_shared<farrier_graph*>();
+  return Job::start(
+      info.Env(), info[1],
+      [=] {
+        return farrier_graph_capture(exec, r->inputs.data(), r->inputs.size(), r->outputs.data(), r->outputs.size(), r->workspace, r->workspace_bytes,
+                                     graph.get());
+      },
+      [=](Napi::Env env) { return wrap(env, *graph, reinterpret_cast<Handle::Release>(farrier_graph_release)); });
+}
+
+// profile(exec, spec, repeats): Promise<Float64Array>
+Napi::Value profile(const Napi::CallbackInfo& info) {
+  constexpr size_t most = 1 << 20;
+  auto* exec = raw<farrier_exec>(info[0]);
+  auto r = std::make_shared<Run>(info[1].As<Napi::Object>());
+  const auto repeats = static_cast<int32_t>(count_of(info[2]));
+  auto times = std::make_shared<std::vector<double>>();
+  return Job::start(
+      info.Env(), info[1],
+      [=] {
+        if (const int result = r->upload(); result != FARRIER_OK) return result;
+        size_t steps = 0;
+        times->resize(most);
+        const int result = farrier_exec_profile(exec, r->inputs.data(), r->inputs.size(), r->outputs.data(), r->outputs.size(), r->workspace,
+                                                r->workspace_bytes, r->stream, repeats, times->data(), most, &steps);
+        times->resize(std::min(steps, most));
+        return result;
+      },
+      [=](Napi::Env env) -> Napi::Value {
+        Napi::Float64Array out = Napi::Float64Array::New(env, times->size());
+        std::copy(times->begin(), times->end(), out.Data());
+        return out;
+      });
+}
+
+}  // namespace
+
+void add_run(Napi::Env env, Napi::Object exports) {
+  const auto add = [&](const char* name, auto function) { exports.Set(name, Napi::Function::New(env, function, name)); };
+  add("createExec", create_exec);
+  add("workspace", workspace);
+  add("run", run);
+  add("capture", capture);
+  add("profile", profile);
+}
+
+}  // namespace farrier_addon

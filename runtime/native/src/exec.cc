@@ -1,0 +1,231 @@
+#include "exec.h"
+
+#include <cfenv>
+#include <cstring>
+
+namespace farrier {
+namespace {
+
+// Kernels see the default rounding and keep denormals, whatever the host set for its thread.
+class FloatEnvironment {
+ public:
+  FloatEnvironment() {
+    fegetenv(&saved_);
+    fesetenv(FE_DFL_ENV);
+  }
+  FloatEnvironment(const FloatEnvironment&) = delete;
+  FloatEnvironment& operator=(const FloatEnvironment&) = delete;
+  ~FloatEnvironment() { fesetenv(&saved_); }
+
+ private:
+  fenv_t saved_ = {};
+};
+
+bool is_dense(const farrier_tensor& tensor) {
+  if (tensor.strides == nullptr) return true;
+  int64_t stride = 1;
+  for (int32_t d = tensor.ndim - 1; d >= 0; d--) {
+    if (tensor.shape[d] == 0) return true;
+    if (tensor.shape[d] != 1 && tensor.strides[d] != stride) return false;
+    stride *= tensor.shape[d];
+  }
+  return true;
+}
+
+bool overlap(const void* a, uint64_t a_bytes, const void* b, uint64_t b_bytes) {
+  const auto x = reinterpret_cast<uintptr_t>(a), y = reinterpret_cast<uintptr_t>(b);
+  return a_bytes > 0 && b_bytes > 0 && x < y + b_bytes && y < x + a_bytes;
+}
+
+uint64_t bytes_of(const farrier_tensor& tensor) {
+  int64_t count = 1;
+  for (int32_t d = 0; d < tensor.ndim; d++) count *= tensor.shape[d];  // shapes were checked against the plan's
+  return (static_cast<uint64_t>(count) * tensor.dtype.bits + 7) / 8;
+}
+
+}  // namespace
+
+Exec::Exec(std::shared_ptr<Weights> weights, const std::string& entry, std::shared_ptr<State> state)
+    : Object(Kind::exec), weights_(std::move(weights)), entry_(weights_->bundle().plan().entry(entry)) {
+  set_state(std::move(state));
+  const Device::Scope scope(device());
+  bool status = false;
+  size_t buffers = 0, scalars = 0;
+  for (const Plan& plan : weights_->plans(entry_)) {
+    status = status || plan.uses_status;
+    for (const Step& s : plan.steps) {
+      buffers = std::max(buffers, s.buffers.size());
+      scalars = std::max(scalars, s.scalars.size());
+    }
+  }
+  if (status) status_ = Memory(weights_->device(), sizeof(int32_t));
+  buffers_.resize(buffers);
+  scalars_.resize(scalars);
+  inputs_.resize(this->entry().inputs.size());
+  input_bytes_.resize(inputs_.size());
+  outputs_.resize(this->entry().outputs.size());
+  output_bytes_.resize(outputs_.size());
+}
+
+void Exec::set_state(std::shared_ptr<State> state) {
+  if (state != nullptr && &state->weights() != weights_.get())
+    fail("E_RT_STATE", "the state was made for other weights", "make it from the weights that the exec was made from");
+  state_ = std::move(state);
+}
+
+const Plan& Exec::choose(const farrier_tensor* const* inputs, size_t count, size_t& index) {
+  const PlanFile& file = weights_->bundle().plan();
+  bind_symbols(file, entry(), inputs, count, false, symbols_);
+  index = choose_plan(file, weights_->plans(entry_), symbols_);
+  return weights_->plans(entry_)[index];
+}
+
+void Exec::check_input(const TensorSpec& spec, const farrier_tensor& tensor, const std::string& what, void*& at, uint64_t& bytes) const {
+  const std::string name = what + " " + quoted(spec.name);
+  if (!is_dense(tensor)) fail("E_RT_INPUT", name + " is not dense and row-major", "copy it to a contiguous tensor");
+  bytes = bytes_of(tensor);
+  at = static_cast<uint8_t*>(tensor.data) + tensor.byte_offset;
+  if (bytes == 0) return;
+  if (!device().owns(tensor.device.device_type, tensor.device.device_id))
+    fail("E_RT_INPUT", name + " is on device type " + std::to_string(tensor.device.device_type) + ", id " + std::to_string(tensor.device.device_id) +
+                           ", the exec runs on " + (device().is_cpu() ? "the CPU" : "a GPU"), "copy it to that device");
+  if (tensor.data == nullptr) fail("E_RT_INPUT", name + " has no data");
+  const uint64_t align = device().tensor_align(*spec.dtype);
+  if (reinterpret_cast<uintptr_t>(at) % align != 0) fail("E_RT_INPUT", name + " is not aligned to " + std::to_string(align) + " bytes");
+}
+
+void Exec::check_outputs(const Arguments& a) {
+  const Entry& e = entry();
+  if (a.n_outputs != e.outputs.size())
+    fail("E_RT_INPUT", "entry " + quoted(e.name) + " has " + std::to_string(e.outputs.size()) + " outputs, " + std::to_string(a.n_outputs) + " were given");
+  for (size_t i = 0; i < a.n_outputs; i++) {
+    const TensorSpec& spec = e.outputs[i];
+    const std::string name = "output " + quoted(spec.name);
+    if (a.outputs[i] == nullptr) fail("E_RT_INPUT", name + " is absent");
+    const farrier_tensor& tensor = *a.outputs[i];
+    if (!same_dtype(*spec.dtype, tensor.dtype))
+      fail("E_RT_INPUT", name + " is " + dtype_text(tensor.dtype) + ", expected " + std::string(spec.dtype->name));
+    if (tensor.ndim < 0 || static_cast<size_t>(tensor.ndim) != spec.shape.size())
+      fail("E_RT_INPUT", name + " has " + std::to_string(tensor.ndim) + " dimensions, expected " + std::to_string(spec.shape.size()));
+    for (size_t d = 0; d < spec.shape.size(); d++)
+      if (const int64_t wanted = spec.shape[d].eval(symbols_.values); wanted != tensor.shape[d])
+        fail("E_RT_INPUT", name + ": dimension " + std::to_string(d) + " is " + std::to_string(tensor.shape[d]) + ", expected " + std::to_string(wanted));
+    check_input(spec, tensor, "output", outputs_[i], output_bytes_[i]);
+  }
+}
+
+void Exec::check_aliases(const Plan& plan, const Arguments& a) const {
+  const auto& in = entry().inputs;
+  const auto& out = entry().outputs;
+  for (size_t i = 0; i < out.size(); i++) {
+    const auto refuse = [&](const std::string& other) {
+      fail("E_RT_ALIAS", "output " + quoted(out[i].name) + " overlaps " + other, "give it memory of its own");
+    };
+    for (size_t j = 0; j < in.size(); j++)
+      if (overlap(outputs_[i], output_bytes_[i], inputs_[j], input_bytes_[j])) refuse("input " + quoted(in[j].name));
+    for (size_t j = 0; j < i; j++)
+      if (overlap(outputs_[i], output_bytes_[i], outputs_[j], output_bytes_[j])) refuse("output " + quoted(out[j].name));
+    if (overlap(outputs_[i], output_bytes_[i], a.workspace, plan.arena_bytes)) refuse("the workspace");
+  }
+  for (size_t j = 0; j < in.size(); j++)
+    if (overlap(inputs_[j], input_bytes_[j], a.workspace, plan.arena_bytes))
+      fail("E_RT_ALIAS", "input " + quoted(in[j].name) + " overlaps the workspace", "give it memory of its own");
+}
+
+const Plan& Exec::prepare(const Arguments& a) {
+  size_t index = 0;
+  const Plan& plan = choose(a.inputs, a.n_inputs, index);
+  for (size_t i = 0; i < a.n_inputs; i++) check_input(entry().inputs[i], *a.inputs[i], "input", inputs_[i], input_bytes_[i]);
+  check_outputs(a);
+  if (a.workspace_bytes < plan.arena_bytes || (a.workspace == nullptr && plan.arena_bytes > 0))
+    fail("E_RT_WORKSPACE", "the workspace has " + std::to_string(a.workspace == nullptr ? 0 : a.workspace_bytes) + " bytes, these shapes need " + std::to_string(plan.arena_bytes), "farrier_exec_workspace tells");
+  if (plan.arena_bytes > 0 && reinterpret_cast<uintptr_t>(a.workspace) % device().workspace_align() != 0)
+    fail("E_RT_WORKSPACE", "the workspace is not aligned to " + std::to_string(device().workspace_align()) + " bytes");
+  check_aliases(plan, a);
+  if (plan.uses_state && state_ == nullptr) fail("E_RT_STATE", "entry " + quoted(entry().name) + " needs a state", "farrier_state_create makes one");
+  arena_ = static_cast<uint8_t*>(a.workspace);
+  return plan;
+}
+
+void* Exec::address(const Buffer& buffer) const {
+  switch (buffer.kind) {
+    case Buffer::Kind::arena: return arena_ + buffer.offset;
+    case Buffer::Kind::weight: return weights_->weight(buffer.index);
+    case Buffer::Kind::source: return weights_->source(buffer.index);
+    case Buffer::Kind::input: return inputs_[buffer.index];
+    case Buffer::Kind::output: return outputs_[buffer.index];
+    case Buffer::Kind::state: return (*state_)[buffer.index].at();
+    case Buffer::Kind::status: break;
+  }
+  return status_.at();
+}
+
+void Exec::step(const Step& s, Stream stream) {
+  for (size_t i = 0; i < s.buffers.size(); i++) buffers_[i] = address(s.buffers[i]);
+  for (size_t i = 0; i < s.scalars.size(); i++) scalars_[i] = s.scalars[i].eval(symbols_.values);
+  Launch launch{s.kernel, buffers_.data(), s.buffers.size(), scalars_.data(), s.scalars.size(), {}, s.label.c_str()};
+  for (int i = 0; i < 3; i++) launch.grid[i] = s.grid[i].eval(symbols_.values);
+  weights_->kernels().launch(launch, stream);
+}
+
+void Exec::clear_status(const Plan& plan, Stream stream) {
+  if (plan.uses_status) device().zero(status_.at(), sizeof(int32_t), stream);
+  ran_ = plan.uses_status;
+  last_stream_ = stream;
+}
+
+void Exec::run(const Arguments& arguments, Stream stream) {
+  const Device::Scope scope(device());
+  const FloatEnvironment environment;
+  const Plan& plan = prepare(arguments);
+  clear_status(plan, stream);
+  for (const Step& s : plan.steps) step(s, stream);
+  if (device().is_cpu()) read_status();
+}
+
+void Exec::check_status() {
+  const Device::Scope scope(device());
+  device().sync(last_stream_);
+  read_status();
+}
+
+void Exec::read_status() {
+  if (!ran_) return;
+  int32_t word = 0;
+  device().copy_out(&word, status_.at(), sizeof word, last_stream_);
+  if (word == 0) return;
+  for (const auto& [site, text] : weights_->bundle().plan().checks)
+    if (site == word) fail("E_RT_INDEX", text);
+  fail("E_RT_INDEX", "a kernel reported status " + std::to_string(word), "the plan has no text for it");
+}
+
+std::unique_ptr<Graph> Exec::capture(const Arguments& arguments) {
+  const Device::Scope scope(device());
+  const Plan& plan = prepare(arguments);
+  return device().capture([&](Stream stream) {
+    clear_status(plan, stream);
+    for (const Step& s : plan.steps) step(s, stream);
+    last_stream_ = nullptr;
+  });
+}
+
+std::vector<double> Exec::profile(const Arguments& arguments, Stream stream, int repeats) {
+  const Device::Scope scope(device());
+  const FloatEnvironment environment;
+  const Plan& plan = prepare(arguments);
+  clear_status(plan, stream);
+  for (const Step& s : plan.steps) step(s, stream);  // warm
+  return device().time(plan.steps.size(), repeats, stream, [&](size_t i) { step(plan.steps[i], stream); });
+}
+
+RecordedGraph::RecordedGraph(std::shared_ptr<Exec> exec, const Arguments& arguments)
+    : Object(Kind::graph), exec_(std::move(exec)), graph_(exec_->capture(arguments)) {}
+
+void RecordedGraph::launch(Stream stream) {
+  const Exec::Turn turn(*exec_);
+  const Device::Scope scope(exec_->device());
+  graph_->launch(stream);
+  exec_->graph_launched(stream);
+}
+
+}  // namespace farrier
