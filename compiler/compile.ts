@@ -34,6 +34,8 @@ export interface CompileOptions extends ImportOptions {
   readonly weights?: WeightsMode;
   /** Off: the plan that fusion is compared with. */
   readonly fuse?: boolean;
+  /** Texts of pass names that must have changed the graph of some entry. */
+  readonly requireFusion?: readonly string[];
   /** Called with the graph after each pass. */
   readonly afterPass?: (entry: string, pass: string, graph: Graph) => void;
   /** Called as work goes on: what is being done, and how much of how much. */
@@ -82,11 +84,16 @@ export async function lower(modelPath: string, options: CompileOptions): Promise
   const weights = options.weights ?? { kind: "embed" };
   const model = await importModel(modelPath, { ...options, needWeights: weights.kind === "embed" || weights.kind === "reference" });
   const scalar = scalarReader(model);
+  const fired = new Set<string>();
   const strict = options.numerics === "strict";
   const graphs = model.entries.map(({ name, graph }) => ({
     name,
-    graph: runPasses(graph, { strict, bytes: scalar.bytes }, (pass, after) => options.afterPass?.(name, pass, after)),
+    graph: runPasses(graph, { strict, bytes: scalar.bytes }, (pass, after, changed) => {
+      if (changed) fired.add(pass);
+      options.afterPass?.(name, pass, after);
+    }),
   }));
+  requireFusions(options.requireFusion ?? [], fired);
   const checks = new Map<Node, number>();
   const site = (node: Node): number => {
     if (!checks.has(node)) checks.set(node, checks.size + 1);
@@ -103,6 +110,12 @@ export async function lower(modelPath: string, options: CompileOptions): Promise
   });
   const messages = [...checks].map(([node, number]) => [String(number), `${nameIn(graphs[0]!.graph, node)}: index out of range`] as const);
   return { model, graphs, sources, targets: lowered, checks: Object.fromEntries(messages) };
+}
+
+function requireFusions(wanted: readonly string[], fired: ReadonlySet<string>): void {
+  const missing = wanted.filter((text) => ![...fired].some((pass) => pass.includes(text)));
+  if (missing.length > 0)
+    throw new FarrierError("E_FUSION", `${missing.join(", ")} changed nothing in this model`, { where: "--require-fusion", hint: `these did: ${[...fired].join("; ") || "none"}` });
 }
 
 interface NativeBuild {
@@ -139,6 +152,7 @@ function bundlePlan({ model, graphs, sources, targets, checks }: LoweredModel, l
     entries,
     targets: Object.fromEntries(byTarget),
     checks,
+    ...(model.generation === undefined ? {} : { generation: model.generation }),
   };
 }
 

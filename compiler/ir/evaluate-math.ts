@@ -175,11 +175,11 @@ export function multiplied(a: TensorValue, b: TensorValue, shape: readonly numbe
   return { dtype: a.dtype, shape, data };
 }
 
-/** Rows of B that stay in the first-level cache beside four rows of C. */
+/** Blocks of B that stay in the second-level cache while every row of A passes. */
 const depthBlock = 16;
 const columnBlock = 512;
 
-/** C += A·B: four rows and four steps of depth at a time, so that each load is used four times. */
+/** C += A·B, four steps of depth at a time, so that C is loaded and stored a quarter as often. */
 function gemm(
   a: Float64Array,
   b: Float64Array,

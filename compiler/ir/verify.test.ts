@@ -96,7 +96,7 @@ describe("interface", () => {
   it("refuses names used twice", () => {
     const twice = [...graph.outputs, ...graph.outputs];
     expect(messageOf({ ...graph, outputs: twice })).toContain('two outputs named "out"');
-    const same = g.node("input", [], { name: "x" }, "f64", shapeOf([2])) as Node<"input">;
+    const same = g.node<"input">("input", [], { name: "x" }, "f64", shapeOf([2]));
     expect(messageOf({ ...graph, inputs: [x, same] })).toContain('two inputs named "x"');
   });
 });

@@ -1,7 +1,7 @@
 /** Attention: strided views of queries, keys and values, a score body, and the keys it can reach. */
 import { delinearize } from "../ir/element.js";
 import type { Node } from "../ir/graph.js";
-import { add, coord, div, int, max, min, mul, one, param, rewriteExpr, sub, substitute, zero } from "../scalar/build.js";
+import { add, coord, div, int, isConst, lt, max, min, mul, one, param, rewriteExpr, sub, substitute, zero } from "../scalar/build.js";
 import { isOp, type Expr } from "../scalar/expr.js";
 import type { AttentionDesc } from "./desc.js";
 import { blocked, epilogue, ForcedNode, plainLoad, readerFor, unitStride, type LoweringContext } from "./lowering.js";
@@ -35,19 +35,32 @@ function conjuncts(condition: Expr): Expr[] {
   return isOp(condition, "and") ? condition.args.flatMap(conjuncts) : [condition];
 }
 
-/** Conditions outside of which the score is masked, however the body is nested. */
-function unmaskedWhere(score: Expr): Expr[] {
-  if (isOp(score, "add")) return score.args.flatMap(unmaskedWhere);
-  if (!isOp(score, "select")) return [];
-  const [condition, whenTrue, whenFalse] = score.args as [Expr, Expr, Expr];
-  const masked = isOp(whenFalse, "const") && Number(whenFalse.attr.value) <= maskedBelow;
-  return masked ? [...conjuncts(condition), ...unmaskedWhere(whenTrue)] : [];
+interface Mask {
+  readonly conditions: readonly Expr[];
+  /** A large negative number stands for minus infinity: a row masked everywhere is not zero then. */
+  readonly finite: boolean;
 }
+
+/** Conditions outside of which the score is masked, however the body is nested. */
+function maskOf(score: Expr): Mask {
+  if (isOp(score, "add")) return both(score.args.map(maskOf));
+  if (!isOp(score, "select")) return { conditions: [], finite: false };
+  const [condition, whenTrue, whenFalse] = score.args as [Expr, Expr, Expr];
+  const value = isOp(whenFalse, "const") ? Number(whenFalse.attr.value) : 0;
+  if (!(value <= maskedBelow)) return { conditions: [], finite: false };
+  return both([{ conditions: conjuncts(condition), finite: Number.isFinite(value) }, maskOf(whenTrue)]);
+}
+
+const both = (masks: readonly Mask[]): Mask => ({
+  conditions: masks.flatMap((mask) => mask.conditions),
+  finite: masks.some((mask) => mask.finite),
+});
 
 /** Keys [first, end) outside of which the score is masked: the part of it that bounds k. */
 export function boundsOf(score: Expr, k: Expr, extent: Expr): AttentionDesc["bounds"] {
   let [first, end]: [Expr, Expr] = [zero, extent];
-  for (const condition of unmaskedWhere(score)) {
+  const { conditions, finite } = maskOf(score);
+  for (const condition of conditions) {
     if (condition.op !== "le" && condition.op !== "lt") continue;
     const [a, b] = condition.args as [Expr, Expr];
     // The condition is slack > 0, and slack is linear in k where its step does not depend on k.
@@ -57,7 +70,8 @@ export function boundsOf(score: Expr, k: Expr, extent: Expr): AttentionDesc["bou
     if (slope === one && sub(slack, k) === atZero) first = max(first, sub(one, atZero));
     else if (slope === int(-1) && add(slack, k) === atZero) end = min(end, atZero);
   }
-  return { first, end };
+  const provablyNonEmpty = isConst(lt(first, end), 1);
+  return finite && !provablyNonEmpty ? { first: zero, end: extent } : { first, end };
 }
 
 export function lowerAttention(context: LoweringContext, node: Node<"attention">, exits: readonly Node[]): PlannedKernel {

@@ -3,6 +3,9 @@ import type { Graph } from "../ir/graph.js";
 import { verify } from "../ir/verify.js";
 import { foldNorms } from "./fold-norms.js";
 import { mergeProducts } from "./merge-products.js";
+import { raiseAttention } from "./raise-attention.js";
+import { raiseNorms } from "./raise-norms.js";
+import { raiseRotary } from "./raise-rotary.js";
 
 export interface PassContext {
   readonly strict: boolean;
@@ -16,18 +19,23 @@ export interface Pass {
 }
 
 export const passes: readonly Pass[] = [
+  raiseNorms,
+  // Before attention, so that rotated queries and keys are one node each.
+  raiseRotary,
+  raiseAttention,
   // Before folding: products that share a normalised input must still share it.
   mergeProducts,
   foldNorms,
 ];
 
 /** Runs every pass and verifies the graph after each. */
-export function runPasses(graph: Graph, context: PassContext, after: (pass: string, graph: Graph) => void = () => undefined): Graph {
+export function runPasses(graph: Graph, context: PassContext, after: (pass: string, graph: Graph, changed: boolean) => void = () => undefined): Graph {
   let current = graph;
   for (const pass of passes) {
+    const before = current;
     current = pass.run(current, context);
     verify(current, pass.name);
-    after(pass.name, current);
+    after(pass.name, current, current !== before);
   }
   return current;
 }

@@ -138,4 +138,6 @@ export interface BundlePlan {
   readonly targets: Readonly<Record<string, TargetPlans>>;
   /** Failures that a kernel may report: status word -> what it means. */
   readonly checks: Readonly<Record<string, string>>;
+  /** Language models: what whoever generates with it has to know. */
+  readonly generation?: { readonly eosTokenIds: readonly number[] };
 }

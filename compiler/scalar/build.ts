@@ -1,16 +1,20 @@
 /** Constructors of expressions: the only way to make one outside this folder. */
 import type { DType } from "../ir/dtype.js";
-import { isFloat } from "../ir/dtype.js";
+import { isFloat, isInteger } from "../ir/dtype.js";
+import { integerBinary } from "./arithmetic.js";
 import { intern, isOp, type BinaryOp, type Expr, type SymbolInfo, type UnaryOp } from "./expr.js";
 import {
-  boundsOf, divideOut, polynomialOf, product, provablyNonNegative, scale, sum, toExpr, upperBound,
+  boundsOf, divideOut, expands, polynomialOf, product, provablyNonNegative, scale, sum, toExpr, upperBound,
   type Polynomial,
 } from "./polynomial.js";
 import { rangeOf } from "./range.js";
+import { castValue, roundFloat, wrapInteger } from "./round.js";
 
+/** A literal; of an integer type, wrapped to it. */
 export function constant(value: number | bigint | boolean, type: DType): Expr {
   let literal: number | bigint = typeof value === "boolean" ? Number(value) : value;
-  if (typeof literal === "bigint" && Number.isSafeInteger(Number(literal))) literal = Number(literal);
+  if (isInteger(type)) literal = wrapInteger(literal, type);
+  else if (isFloat(type)) literal = roundFloat(Number(literal), type);
   return intern("const", type, [], { value: literal });
 }
 
@@ -54,13 +58,7 @@ export function check(index: Expr, extent: Expr, site: number): Expr {
 
 export function cast(value: Expr, type: DType): Expr {
   if (value.type === type) return value;
-  if (isOp(value, "const")) {
-    const literal = value.attr.value;
-    if (type === "f64" || type === "i64") {
-      if (!(type === "i64" && !Number.isInteger(Number(literal)))) return constant(type === "f64" ? Number(literal) : literal, type);
-    }
-    if (type === "f32" && typeof literal === "number") return constant(Math.fround(literal), type);
-  }
+  if (isOp(value, "const")) return constant(castValue(value.attr.value, value.type, type), type);
   return intern("cast", type, [value], null);
 }
 
@@ -71,7 +69,16 @@ export const bitcast = (value: Expr, type: DType): Expr =>
 export function select(condition: Expr, whenTrue: Expr, whenFalse: Expr): Expr {
   if (isConst(condition, 1) || whenTrue === whenFalse) return whenTrue;
   if (isConst(condition, 0)) return whenFalse;
+  if (sameAtFirst(condition, whenTrue, whenFalse)) return whenFalse;
   return intern("select", whenTrue.type, [condition, whenTrue, whenFalse], null);
+}
+
+/** select(i < 1, a, b) => b where the arms agree at i = 0, the only place that the condition leaves. */
+function sameAtFirst(condition: Expr, whenTrue: Expr, whenFalse: Expr): boolean {
+  const [index, limit] = condition.args;
+  if (!isOp(condition, "lt") || !isOp(index!, "coord") || !isConst(limit!, 1) || whenTrue.type !== "i64") return false;
+  const [a, b] = substitute([whenTrue, whenFalse], new Map([[index, zero]]));
+  return a === b;
 }
 
 export const fma = (a: Expr, b: Expr, c: Expr): Expr => intern("fma", a.type, [a, b, c], null);
@@ -87,10 +94,16 @@ export function sub(a: Expr, b: Expr): Expr {
 }
 
 export function mul(a: Expr, b: Expr): Expr {
-  return isIndex(a, b) ? toExpr(product(polynomialOf(a), polynomialOf(b))) : plain("mul", a, b);
+  if (!isIndex(a, b)) return plain("mul", a, b);
+  const [x, y] = [polynomialOf(a), polynomialOf(b)];
+  if (expands(x, y)) return toExpr(product(x, y));
+  return a.id <= b.id ? intern("mul", "i64", [a, b], null) : intern("mul", "i64", [b, a], null);
 }
 
-/** Division; of integers, rounded towards minus infinity. */
+/**
+ * Division; of integers, rounded towards minus infinity. A divisor of i64 that could be 0 has to be
+ * guarded by the caller, as `primitive("div")` does: a dimension cancels without asking.
+ */
 export function div(a: Expr, b: Expr): Expr {
   if (!isIndex(a, b) || isConst(b, 0)) return plain("div", a, b);
   const split = splitBy(a, b);
@@ -99,7 +112,11 @@ export function div(a: Expr, b: Expr): Expr {
   const rest = toExpr(remainder);
   const [x, y] = [constValue(rest), constValue(b)];
   const tail =
-    x !== null && y !== null ? int(Math.floor(x / y)) : staysBelow(rest, b) ? zero : intern("div", "i64", [rest, b], null);
+    x !== null && y !== null
+      ? constant(integerBinary("div", x, y), "i64")
+      : staysBelow(rest, b)
+        ? zero
+        : intern("div", "i64", [rest, b], null);
   return add(toExpr(quotient), tail);
 }
 
@@ -110,7 +127,7 @@ export function mod(a: Expr, b: Expr): Expr {
   if (split === null) return plain("mod", a, b);
   const rest = toExpr(split.remainder);
   const [x, y] = [constValue(rest), constValue(b)];
-  if (x !== null && y !== null) return int(x - y * Math.floor(x / y));
+  if (x !== null && y !== null) return constant(integerBinary("mod", x, y), "i64");
   return staysBelow(rest, b) ? rest : intern("mod", "i64", [rest, b], null);
 }
 
@@ -205,10 +222,12 @@ function reduceSign(p: Polynomial): Polynomial | null {
   if (term === undefined || quotient === undefined || others.length > 0 || term.atoms.length > 1 || !isOp(quotient, "div")) return null;
   const [x, by] = quotient.args as [Expr, Expr];
   const unit = constValue(by);
-  if (unit === null || Math.abs(term.coefficient) !== 1) return null;
+  // A negative divisor turns the comparison round.
+  if (unit === null || unit < 1 || Math.abs(term.coefficient) !== 1) return null;
   const offset = p.find(({ atoms }) => atoms.length === 0)?.coefficient ?? 0;
   // -div(x, d) + c < 0  <=>  div(x, d) >= c + 1  <=>  x >= (c + 1)·d.
   const constantPart = term.coefficient > 0 ? offset * unit : (offset + 1) * unit - 1;
+  if (!Number.isSafeInteger(constantPart)) return null;
   const next = sum(scale(polynomialOf(x), term.coefficient), [{ atoms: [], coefficient: constantPart }]);
   return reduceSign(next) ?? next;
 }

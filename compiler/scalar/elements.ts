@@ -76,8 +76,9 @@ export function readElements(dtype: DType, bytes: Uint8Array, count: number): El
 }
 
 /**
- * Packed bytes of `values`. Floats are rounded to nearest even; integers wrap when given as
- * integers, and truncate and saturate when they have a fraction or are not finite.
+ * Packed bytes of `values`. Floats are rounded to nearest even, and an infinity stays one unless
+ * `saturate` is set; integers wrap when given as integers, and truncate and saturate when they have a
+ * fraction or are not finite.
  */
 export function writeElements(
   dtype: DType,
@@ -95,7 +96,7 @@ export function writeElements(
     if (kind === "float") {
       const number = Number(value);
       if (direct !== undefined) direct.write(view, i, roundFloat(number, dtype));
-      else if (isSmallFloat(dtype)) writePattern(bytes, i, bits, encodeFloat(number, dtype, options.saturate));
+      else if (isSmallFloat(dtype)) writePattern(bytes, i, bits, encodeFloat(number, dtype, options.saturate ?? false));
       else bytes[i] = encodeE8m0(number, options);
     } else if (kind === "bool") {
       bytes[i] = Number(value) === 0 ? 0 : 1;

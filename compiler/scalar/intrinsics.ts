@@ -88,7 +88,7 @@ function scaled(x: number, exponent: number): number {
 }
 
 /**
- * The error function, to about 2 units in the last place of a double. Below 3, Kummer's series
+ * The error function, to about 2 units in the last place of a double. Below 1.75, Kummer's series
  * (Abramowitz and Stegun 7.1.6), whose terms are all positive; from there, 1 - erfc by its continued
  * fraction (7.1.14).
  */
@@ -99,9 +99,9 @@ export function erf(x: number): number {
   // exp(-x²) needs x² to more bits than a double has.
   const [square, error] = twoProduct(size, size);
   const gauss = Math.exp(-square) * (1 - error);
-  if (size >= 3) {
+  if (size >= 1.75) {
     let tail = size;
-    for (let k = 60; k > 0; k--) tail = size + k / 2 / tail;
+    for (let k = 80; k > 0; k--) tail = size + k / 2 / tail;
     return Math.sign(x) * (1 - gauss / (tail * Math.sqrt(Math.PI)));
   }
   let term = 1;

@@ -4,7 +4,7 @@
  * by a dimension cancel. Valid in wrap-around arithmetic, since only ring laws are used.
  */
 import { intern, isOp, type Expr } from "./expr.js";
-import { rangeOf } from "./range.js";
+import { outwards, rangeOf } from "./range.js";
 
 /** A product of atoms, each repeated as often as its power, sorted by id. */
 export interface Monomial {
@@ -34,61 +34,89 @@ function decompose(expr: Expr): Polynomial {
   }
   const [a, b] = expr.args;
   if (isOp(expr, "add")) return sum(polynomialOf(a!), polynomialOf(b!));
-  if (isOp(expr, "mul")) return product(polynomialOf(a!), polynomialOf(b!));
+  if (isOp(expr, "mul")) {
+    const [x, y] = [polynomialOf(a!), polynomialOf(b!)];
+    if (expands(x, y)) return product(x, y);
+  }
   return [{ atoms: [expr], coefficient: 1 }];
 }
 
-function collect(monomials: Iterable<Monomial>): Polynomial {
-  const byAtoms = new Map<string, Monomial>();
-  for (const monomial of monomials) {
-    const key = keyOf(monomial.atoms);
-    const before = byAtoms.get(key)?.coefficient ?? 0;
-    byAtoms.set(key, { atoms: monomial.atoms, coefficient: before + monomial.coefficient });
-  }
-  return [...byAtoms.values()].filter((monomial) => monomial.coefficient !== 0);
+const isBig = (atom: Expr): boolean => isOp(atom, "const") && typeof atom.attr.value === "bigint";
+
+/** The factor in front of `monomial`'s true atoms: its coefficient and its bigint literals. */
+function factorOf({ atoms, coefficient }: Monomial): { atoms: readonly Expr[]; factor: number | bigint } {
+  if (!atoms.some(isBig)) return { atoms, factor: coefficient };
+  const bigs = atoms.filter(isBig).map((atom) => (atom as Expr<"const">).attr.value as bigint);
+  const factor = bigs.reduce((acc, value) => acc * value, BigInt(coefficient));
+  return { atoms: atoms.filter((atom) => !isBig(atom)), factor };
 }
 
-/** c·r·mod(x, d) + c·r·d·div(x, d) => c·r·x, so that splitting an index and joining it again cancels. */
-function joinRemainders(polynomial: Polynomial): Polynomial {
-  for (const term of polynomial) {
-    const index = term.atoms.findIndex((atom) => isOp(atom, "mod"));
-    if (index < 0) continue;
-    const [x, d] = term.atoms[index]!.args as [Expr, Expr];
-    const [divisor, ...others] = polynomialOf(d);
-    if (divisor === undefined || others.length > 0) continue;
-    const rest = term.atoms.filter((_, i) => i !== index);
-    const quotient = intern("div", "i64", [x, d], null);
-    const wanted = keyOf([...rest, ...divisor.atoms, quotient].sort((p, q) => p.id - q.id));
-    const partner = polynomial.find(
-      (other) => other.coefficient === term.coefficient * divisor.coefficient && keyOf(other.atoms) === wanted,
-    );
-    if (partner === undefined) continue;
-    const joined = product([{ atoms: rest, coefficient: term.coefficient }], polynomialOf(x));
-    return sum(polynomial.filter((other) => other !== term && other !== partner), joined);
+/** Sums and products of doubles are exact while they are safe; else the same of bigints. */
+function exactly(
+  a: number | bigint,
+  b: number | bigint,
+  join: { number: (a: number, b: number) => number; bigint: (a: bigint, b: bigint) => bigint },
+): number | bigint {
+  if (typeof a === "number" && typeof b === "number") {
+    const result = join.number(a, b);
+    if (Number.isSafeInteger(result)) return result;
   }
-  return polynomial;
+  return join.bigint(BigInt(a), BigInt(b));
+}
+
+const plus = { number: (a: number, b: number) => a + b, bigint: (a: bigint, b: bigint) => a + b };
+const times = { number: (a: number, b: number) => a * b, bigint: (a: bigint, b: bigint) => a * b };
+
+/** Beyond 2^53 a coefficient becomes a literal among the atoms, wrapped to 64 bits. */
+function monomialOf(atoms: readonly Expr[], factor: number | bigint): Monomial {
+  if (typeof factor === "number") return { atoms, coefficient: factor };
+  const wrapped = BigInt.asIntN(64, factor);
+  const coefficient = Number(wrapped);
+  if (Number.isSafeInteger(coefficient)) return { atoms, coefficient };
+  return { atoms: [...atoms, intern("const", "i64", [], { value: wrapped })], coefficient: 1 };
+}
+
+function collect(monomials: Iterable<Monomial>): Polynomial {
+  const byAtoms = new Map<string, { atoms: readonly Expr[]; factor: number | bigint }>();
+  for (const monomial of monomials) {
+    const { atoms, factor } = factorOf(monomial);
+    const key = keyOf(atoms);
+    byAtoms.set(key, { atoms, factor: exactly(byAtoms.get(key)?.factor ?? 0, factor, plus) });
+  }
+  return [...byAtoms.values()]
+    .map(({ atoms, factor }) => monomialOf(atoms, factor))
+    .filter((monomial) => monomial.coefficient !== 0);
 }
 
 export function sum(a: Polynomial, b: Polynomial): Polynomial {
   if (a.length === 0) return b;
   if (b.length === 0) return a;
-  return joinRemainders(collect([...a, ...b]));
+  return collect([...a, ...b]);
 }
 
 export function scale(a: Polynomial, factor: number): Polynomial {
-  if (factor === 0) return [];
-  return a.map((monomial) => ({ ...monomial, coefficient: monomial.coefficient * factor }));
+  return product(a, factor === 0 ? [] : [{ atoms: [], coefficient: factor }]);
 }
 
 export function product(a: Polynomial, b: Polynomial): Polynomial {
   const terms: Monomial[] = [];
   for (const x of a)
-    for (const y of b)
-      terms.push({
-        atoms: [...x.atoms, ...y.atoms].sort((p, q) => p.id - q.id),
-        coefficient: x.coefficient * y.coefficient,
-      });
-  return joinRemainders(collect(terms));
+    for (const y of b) {
+      const [p, q] = [factorOf(x), factorOf(y)];
+      const atoms = [...p.atoms, ...q.atoms].sort((m, n) => m.id - n.id);
+      terms.push(monomialOf(atoms, exactly(p.factor, q.factor, times)));
+    }
+  return collect(terms);
+}
+
+/** Products of sums are multiplied out up to this many terms: beyond, they stay one atom. */
+const mostTerms = 64;
+const mostAtoms = 16;
+
+/** Whether a·b is worth multiplying out. Model arithmetic on large integers is not. */
+export function expands(a: Polynomial, b: Polynomial): boolean {
+  const degree = (p: Polynomial): number => Math.max(0, ...p.map(({ atoms }) => atoms.length));
+  return a.length * b.length <= mostTerms && degree(a) + degree(b) <= mostAtoms;
 }
 
 /** Order of monomials in the canonical tree: longest products first, the constant last. */
@@ -140,7 +168,8 @@ export function upperBound(polynomial: Polynomial): Polynomial | null {
 function largestOf(atom: Expr): Polynomial | null {
   const one: Polynomial = [{ atoms: [], coefficient: -1 }];
   if (isOp(atom, "coord")) return sum(polynomialOf(atom.args[0]!), one);
-  if (isOp(atom, "check") || isOp(atom, "mod")) return sum(polynomialOf(atom.args[1]!), one);
+  // A failed check is 0, which is below an extent of at least 1 only.
+  if (isOp(atom, "mod") || (isOp(atom, "check") && rangeOf(atom.args[1]!).min >= 1)) return sum(polynomialOf(atom.args[1]!), one);
   if (isOp(atom, "sym")) return [{ atoms: [atom], coefficient: 1 }];
   const { max } = rangeOf(atom);
   return Number.isFinite(max) ? [{ atoms: [], coefficient: max }] : null;
@@ -168,7 +197,7 @@ export function boundsOf(polynomial: Polynomial): { min: number; max: number } {
     min += lo;
     max += hi;
   }
-  return { min, max };
+  return outwards({ min, max });
 }
 
 /** True if `polynomial` is proved to be at least zero everywhere. */
@@ -183,6 +212,8 @@ export function provablyNonNegative(polynomial: Polynomial): boolean {
  * dividend = divisor * quotient + remainder.
  */
 export function divideOut(dividend: Polynomial, divisor: Monomial): { quotient: Polynomial; remainder: Polynomial } {
+  // Literals of 64 bits wrap around: there is nothing to cancel.
+  if ([divisor, ...dividend].some(({ atoms }) => atoms.some(isBig))) return { quotient: [], remainder: dividend };
   const quotient: Monomial[] = [];
   const remainder: Monomial[] = [];
   for (const monomial of dividend) {

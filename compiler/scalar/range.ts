@@ -1,5 +1,7 @@
 /** Interval arithmetic on integer expressions: what the simplifier may prove. */
+import { dtypes } from "../ir/dtype.js";
 import { isOp, type Expr } from "./expr.js";
+import { limits } from "./round.js";
 
 export interface Range {
   readonly min: number;
@@ -18,19 +20,40 @@ function mulRange(a: Range, b: Range): Range {
 
 const boolRange: Range = { min: 0, max: 1 };
 
+/** Beyond 2^53 sums of doubles are rounded, and prove nothing. */
+export function outwards({ min, max }: Range): Range {
+  return {
+    min: min >= Number.MIN_SAFE_INTEGER ? min : -Infinity,
+    max: max <= Number.MAX_SAFE_INTEGER ? max : Infinity,
+  };
+}
+
 /** Bounds of an integer or boolean expression; infinite where nothing is known. */
 export function rangeOf(expr: Expr): Range {
   const known = cache.get(expr);
   if (known !== undefined) return known;
-  const range = compute(expr);
+  const range = withinType(expr, compute(expr));
   cache.set(expr, range);
   return range;
+}
+
+/** Narrow integers wrap around: a range that leaves the type says nothing but the type. */
+function withinType(expr: Expr, range: Range): Range {
+  const { bits, kind } = dtypes[expr.type];
+  if (kind === "float") return everything;
+  if (bits === 64) {
+    const known = outwards(range);
+    const mayWrap = kind === "uint" && !(known.min >= 0 && known.max < Infinity);
+    return mayWrap ? { min: 0, max: Infinity } : known;
+  }
+  const [min, max] = kind === "bool" ? [0, 1] : limits(expr.type).map(Number);
+  return range.min >= min! && range.max <= max! ? range : { min: min!, max: max! };
 }
 
 function compute(expr: Expr): Range {
   if (isOp(expr, "const")) {
     const value = Number(expr.attr.value);
-    return Number.isNaN(value) ? everything : { min: value, max: value };
+    return Number.isInteger(value) ? { min: value, max: value } : everything;
   }
   if (isOp(expr, "sym")) return { min: expr.attr.min, max: expr.attr.max };
   const [a, b, c] = expr.args;
@@ -81,8 +104,8 @@ function compute(expr: Expr): Range {
       return { min: Math.min(x.min, y.min), max: Math.max(x.max, y.max) };
     }
     case "cast":
-      if (a!.type === "bool" || (a!.type === "i32" && expr.type === "i64")) return rangeOf(a!);
-      return everything;
+      if (dtypes[a!.type].kind === "float") return everything;
+      return a!.type === "u64" && rangeOf(a!).max === Infinity ? everything : rangeOf(a!);
     default:
       return expr.type === "bool" ? boolRange : everything;
   }

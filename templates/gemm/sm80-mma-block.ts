@@ -40,6 +40,7 @@ export function openBlock(desc: GemmDesc, shape: GemmShape, target: Target): Gem
   if (!isHalf(dtype)) throw bug(`mma.sync multiplies no ${dtype}`);
   const kernel = new PtxKernel(desc.operands, target);
   const setup = kernel.section();
+  const rows = kernel.section();
   const root = Scope.root(kernel);
   const tile = root.child({ block: setup });
   const { b } = kernel;
@@ -53,7 +54,7 @@ export function openBlock(desc: GemmDesc, shape: GemmShape, target: Target): Gem
     bindBox(tile, kernel.special("%ctaid.z"), desc.batch.map((coord, i) => ({ coord, extent: desc.batchExtents[i]! })));
     return {
       desc, shape, dtype, kernel, root, tile, setup, thread, warp,
-      rows: kernel.section(),
+      rows,
       lane: integer(b, "and", thread, 31),
       warpM: along(warpsM, 1),
       warpN: along(warpsN, warpsM),

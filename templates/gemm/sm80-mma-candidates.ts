@@ -92,6 +92,13 @@ function registersOf(shape: GemmShape): number {
   return tall * wide * 4 + ahead * (tall * 4 + wide * 2) + 48;
 }
 
+/** Blocks of a multiprocessor that shared memory and registers allow. */
+export function residentBlocks(shape: GemmShape): number {
+  const byShared = Math.floor(machine.sharedBytes / (shape.sharedBytes + 1024));
+  const byRegisters = Math.floor(machine.registers / (shape.threads * registersOf(shape)));
+  return Math.max(1, Math.min(byShared, byRegisters));
+}
+
 /** Estimated cycles: the slowest of tensor cores, shared memory, L2, DRAM and latency. */
 export function estimate(shape: GemmShape, sizes: Sizes): number {
   const { bm, bn, bk, stages, warpsM, warpsN, warpsK } = shape.config;
@@ -99,13 +106,9 @@ export function estimate(shape: GemmShape, sizes: Sizes): number {
   const [tall, wide] = [Math.ceil(rows / bm), Math.ceil(columns / bn)];
   const blocks = tall * wide * batch;
   const tiles = Math.ceil(depth / bk);
-  const perSm = Math.max(1, Math.min(
-    Math.floor(machine.sharedBytes / (shape.sharedBytes + 1024)),
-    Math.floor(machine.registers / (shape.threads * registersOf(shape))),
-  ));
   const used = Math.min(blocks, multiprocessors);
   const rounds = Math.ceil(blocks / multiprocessors);
-  const resident = Math.min(perSm, rounds);
+  const resident = Math.min(residentBlocks(shape), rounds);
   const tensor = (bm * bn * bk) / machine.products;
   const fragments = warpsM * warpsN * (shape.warpRows + shape.warpColumns) * bk * 2;
   const shared = (fragments + (bm + bn) * bk * 2) / machine.shared;

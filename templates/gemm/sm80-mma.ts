@@ -7,7 +7,7 @@ import type { FamilyTemplate, KernelText } from "../../compiler/kernel/family.js
 import type { Target } from "../../compiler/kernel/target.js";
 import { mul, one } from "../../compiler/codegen/expressions.js";
 import { blocksOf, volume } from "../../compiler/codegen/ptx/geometry.js";
-import { gemmCandidates } from "./sm80-mma-candidates.js";
+import { gemmCandidates, residentBlocks } from "./sm80-mma-candidates.js";
 import { openBlock } from "./sm80-mma-block.js";
 import { emitStatistics, emitStorePass } from "./sm80-mma-epilogue.js";
 import { GemmProduct } from "./sm80-mma-product.js";
@@ -15,6 +15,8 @@ import { gemmShape, gemmSources, type GemmShape, type Sm80MmaGemmConfig } from "
 
 /** Holes of `sm80-mma.ptx.hbs` besides the kernel's header: lines of text, in the order of the skeleton. */
 interface GemmView {
+  /** Blocks that a multiprocessor should hold: bounds the registers of a thread. */
+  readonly resident: number;
   readonly entry: string[];
   /** Places of the block, the warp and the thread; lane addresses; zeroed accumulators. */
   readonly setup: string[];
@@ -65,6 +67,7 @@ function render(desc: GemmDesc, config: Sm80MmaGemmConfig, target: Target): Kern
   const more = product.loop(sections.before, sections.tile);
   const passes = Array.from({ length: shape.passes }, (_, pass) => emitStorePass(block, product.accumulators, pass));
   const view: GemmView = {
+    resident: residentBlocks(shape),
     entry: kernel.entry.lines(),
     setup: setup.lines(),
     firstB: sections.firstB.lines(),

@@ -8,11 +8,18 @@ import { bug } from "../../errors.js";
 import type { DType } from "../../ir/dtype.js";
 import { statusOperand, type Operand, type Store } from "../../kernel/desc.js";
 import { isOp, type Expr } from "../../scalar/expr.js";
+import { legalise } from "../../scalar/legalise.js";
 import { polynomialOf, toExpr, type Monomial } from "../../scalar/polynomial.js";
 import { leavesOf } from "../affine.js";
 import { HostScalars, isHostExpr } from "../scalars.js";
 import { spell } from "./expr.js";
 import { cType, convert, literal, readElement, writeElement } from "./types.js";
+
+/**
+ * f32 operations that are one instruction (or two) wherever it matters; the rest becomes
+ * polynomials, which vectorise where calls of libm would not.
+ */
+const native: ReadonlySet<string> = new Set(["fma", "floor", "ceil", "round", "trunc", "mod", "rsqrt", "rsqrt.f64"]);
 
 /** A C scope under construction. */
 export class Block {
@@ -52,6 +59,7 @@ export class CEmitter {
   /** Evaluated whether or not any select takes the arm it is in. */
   readonly #always = new Set<Expr>();
   readonly #effects = new Map<Expr, boolean>();
+  readonly #legalised = new Map<Expr, Expr>();
   #next = 0;
 
   constructor(operands: readonly Operand[]) {
@@ -95,7 +103,7 @@ export class CEmitter {
 
   /** Says that `roots` are evaluated in any case: what they need may leave arms and inner loops. */
   mark(roots: readonly Expr[]): void {
-    const stack = [...roots];
+    const stack = this.#legal(roots);
     for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
       if (this.#always.has(node) || isOp(node, "coord")) continue;
       this.#always.add(node);
@@ -107,6 +115,20 @@ export class CEmitter {
 
   /** Prints the statements that compute `node` for `block`; answers its name or literal. */
   value(node: Expr, block: Block): string {
+    return this.#value(this.#legal([node])[0]!, block);
+  }
+
+  #legal(roots: readonly Expr[]): Expr[] {
+    return roots.map((root) => {
+      const known = this.#legalised.get(root);
+      if (known !== undefined) return known;
+      const legal = legalise([root], native)[0]!;
+      this.#legalised.set(root, legal);
+      return legal;
+    });
+  }
+
+  #value(node: Expr, block: Block): string {
     if (isOp(node, "const")) return literal(node.type, node.attr.value);
     if (isOp(node, "coord") || isOp(node, "param")) {
       const name = block.find((at) => at.bound.get(node));
@@ -123,7 +145,7 @@ export class CEmitter {
     const home = this.#home(node, block);
     if (node.type === "i64" && (isOp(node, "add") || isOp(node, "mul")))
       return this.#index(node, block, home);
-    const args = node.args.map((arg) => this.value(arg, block));
+    const args = node.args.map((arg) => this.#value(arg, block));
     if (isOp(node, "load")) {
       const { dtype } = this.operand(node.attr.buffer);
       const element = readElement(dtype, this.pointer(node.attr.buffer), args[0]!);
@@ -203,14 +225,14 @@ export class CEmitter {
     );
     const home = this.#home(node, block);
     if (!lazy) {
-      const args = [condition, a, b].map((arg) => this.value(arg, block));
+      const args = [condition, a, b].map((arg) => this.#value(arg, block));
       return this.define(node, home, spell(node, args));
     }
-    const test = this.value(condition, home);
+    const test = this.#value(condition, home);
     const name = this.fresh();
     const arms = [a, b].map((arm) => {
       const scope = new Block(home, true);
-      const value = this.value(arm, scope);
+      const value = this.#value(arm, scope);
       return [...scope.lines, `${name} = ${value};`].map((line) => `  ${line}`);
     });
     home.lines.push(
@@ -239,7 +261,7 @@ export class CEmitter {
     const terms = monomials
       .filter((_, index) => depths[index] === deepest)
       .map((monomial) => this.#product(monomial, deepest, block, depthOf));
-    if (outer.length > 0) terms.unshift(this.value(toExpr(outer), block));
+    if (outer.length > 0) terms.unshift(this.#value(toExpr(outer), block));
     // A single term of a single factor is `node` itself only when it needs no statement.
     return this.define(node, home, terms.join(" + "));
   }
@@ -252,12 +274,12 @@ export class CEmitter {
   ): string {
     const inner = atoms.filter((atom) => !isHostExpr(atom) && depthOf(leavesOf(atom)) === depth);
     const rest = atoms.filter((atom) => !inner.includes(atom));
-    const names = inner.map((atom) => this.value(atom, block));
+    const names = inner.map((atom) => this.#value(atom, block));
     // At depth 0 with host atoms only, `rest` is what is left; it never equals the whole node there.
     const factor =
       rest.length === 0
         ? literal("i64", coefficient)
-        : this.value(toExpr([{ atoms: rest, coefficient }]), block);
+        : this.#value(toExpr([{ atoms: rest, coefficient }]), block);
     return (rest.length === 0 && coefficient === 1 ? names : [...names, factor]).join(" * ");
   }
 }

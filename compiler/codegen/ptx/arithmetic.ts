@@ -12,13 +12,18 @@ const comparisons: ReadonlySet<BinaryOp> = new Set(["lt", "le", "eq", "ne"]);
 
 /** What is proved about the operands of an integer division. */
 export interface Signs {
-  readonly nonNegative: boolean;
+  readonly nonNegative?: boolean;
+  readonly nonZeroDivisor?: boolean;
 }
 
 /** x op y on registers of `type`, the type of both operands. */
-export function emitBinary(b: PtxBuilder, op: BinaryOp, x: Value, y: Value, signs: Signs): Value {
+export function emitBinary(b: PtxBuilder, op: BinaryOp, x: Value, y: Value, signs: Signs = {}): Value {
   const { type } = x;
-  if ((op === "div" || op === "mod") && type !== "f32" && type !== "f64") return intDivision(b, op, x, y, signs);
+  if ((op === "div" || op === "mod") && type !== "f32" && type !== "f64") {
+    const result = intDivision(b, op, x, y, signs);
+    if (signs.nonZeroDivisor === true || isImmediate(y)) return result;
+    return b.op(ptx.select(type), type, immediate(0, type), result, b.op(ptx.setp("eq", type), "pred", y, 0));
+  }
   if (op === "mod") return floatMod(b, x, y);
   if (type === "f64" && (op === "min" || op === "max")) return extremum64(b, op, x, y);
   if (type === "pred" && comparisons.has(op)) return predicateCompare(b, op, x, y);
@@ -36,12 +41,12 @@ function intDivision(b: PtxBuilder, op: "div" | "mod", x: Value, y: Value, signs
   const { type } = x;
   if (literal > 0 && Number.isInteger(Math.log2(literal))) {
     // Arithmetic shifts and masks round towards minus infinity by themselves.
-    const shift = binaryInstruction.shr[signs.nonNegative ? unsigned(type) : type]!;
+    const shift = binaryInstruction.shr[signs.nonNegative === true ? unsigned(type) : type]!;
     return op === "div"
       ? b.op(shift, type, x, Math.log2(literal))
       : b.op(binaryInstruction.and[type]!, type, x, literal - 1);
   }
-  const plain = signs.nonNegative || type === "u32" || type === "u64";
+  const plain = signs.nonNegative === true || type === "u32" || type === "u64";
   const by = plain ? unsigned(type) : type;
   if (plain) return b.op(binaryInstruction[op][by]!, type, x, y);
   const quotient = b.op(binaryInstruction.div[by]!, type, x, y);
@@ -58,12 +63,12 @@ function intDivision(b: PtxBuilder, op: "div" | "mod", x: Value, y: Value, signs
   return b.op(ptx.select(type), type, other, op === "div" ? quotient : rest, fix);
 }
 
-/** x - floor(x / y) * y, with one rounding at the end. */
+/** x - trunc(x / y) * y in doubles, exact while the quotient is: f32 is legalised. */
 function floatMod(b: PtxBuilder, x: Value, y: Value): Value {
   const { type } = x;
   const quotient = b.op(binaryInstruction.div[type]!, type, x, y);
-  const floor = b.op(unaryInstruction.floor[type]!, type, quotient);
-  const negated = b.op(unaryInstruction.neg[type]!, type, floor);
+  const whole = b.op(unaryInstruction.trunc[type]!, type, quotient);
+  const negated = b.op(unaryInstruction.neg[type]!, type, whole);
   return b.op(ptx.fma[type]!, type, negated, y, x);
 }
 

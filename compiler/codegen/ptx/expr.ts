@@ -281,7 +281,7 @@ export class Scope {
         ? emitUnary(this.b, node.op as UnaryOp, args[0]!)
         : node.args[0]!.type === "i64"
           ? this.#integer(node, args[0]!, args[1]!)
-          : emitBinary(this.b, node.op as BinaryOp, args[0]!, args[1]!, { nonNegative: false });
+          : emitBinary(this.b, node.op as BinaryOp, args[0]!, args[1]!);
     return wrapNarrow(this.b, value, node.type);
   }
 
@@ -300,7 +300,8 @@ export class Scope {
       return this.b.op("mul.wide.s32", "s64", x, y);
     const [a, c] = [convertRegister(this.b, x, width), convertRegister(this.b, y, width)];
     const nonNegative = rangeOf(node.args[0]!).min >= 0 && rangeOf(node.args[1]!).min >= 0;
-    const value = emitBinary(this.b, op, a, c, { nonNegative });
+    const nonZeroDivisor = rangeOf(node.args[1]!).min >= 1;
+    const value = emitBinary(this.b, op, a, c, { nonNegative, nonZeroDivisor });
     return !narrow && node.type === "i64" && fits32(node) ? convertRegister(this.b, value, "s32") : value;
   }
 }

@@ -50,8 +50,8 @@ export function bindBox(scope: Scope, index: Value, axes: readonly BoxAxis[]): v
     let part = rest;
     if (i > 0) {
       const by = extentValue(scope, count, rest.type === "s64" ? "s64" : "s32");
-      part = emitBinary(b, "mod", rest, by, { nonNegative: true });
-      rest = emitBinary(b, "div", rest, by, { nonNegative: true });
+      part = emitBinary(b, "mod", rest, by, { nonNegative: true, nonZeroDivisor: true });
+      rest = emitBinary(b, "div", rest, by, { nonNegative: true, nonZeroDivisor: true });
     }
     const narrow = convertRegister(b, part, "s32");
     const value = unit === 1 ? narrow : b.op(binaryInstruction.mul.s32!, "s32", narrow, unit);

@@ -90,6 +90,9 @@ export function emitStagedStores(b: PtxBuilder, before: Block, body: Block, opti
     const place = b.op("mad.lo.s32", "s32", word, 4, options.base);
     b.into(body, () => {
       if (inside !== null) b.branch(done, inside, true);
+      // Threads left over by rows of an uneven number of parts would write a row twice.
+      const busy = rowsPerPass * perRow;
+      if (busy < threads) b.branch(done, b.op(ptx.setp("ge", "s32"), "pred", thread, busy));
       const beyond = b.op(ptx.setp("ge", "s32"), "pred", row, layout.rows);
       if (rowsPerPass > layout.rows) b.branch(done, beyond);
       const loops = layout.rows > rowsPerPass;

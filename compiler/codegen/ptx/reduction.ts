@@ -25,7 +25,7 @@ export function identity(kind: Fold, type: PtxType): Value {
 }
 
 export function combine(b: PtxBuilder, kind: Fold, x: Value, y: Value): Value {
-  return emitBinary(b, foldOp[kind], x, y, { nonNegative: false });
+  return emitBinary(b, foldOp[kind], x, y);
 }
 
 /** One value of many, pairwise: neighbours first. */

@@ -4,7 +4,8 @@
  */
 import { bug } from "../../errors.js";
 import type { Expr } from "../../scalar/expr.js";
-import { isContiguous, loadsOf } from "../affine.js";
+import { constValue } from "../../scalar/build.js";
+import { isContiguous, loadsOf, strideAlong } from "../affine.js";
 import { convertRegister } from "./arithmetic.js";
 import { vector, type Block, type PtxBuilder, type Value } from "./builder.js";
 import type { Scope } from "./expr.js";
@@ -56,8 +57,20 @@ interface Access {
   readonly scope: Scope;
   readonly inside: Value | null;
   readonly place: Value;
+  readonly placeOffset: number;
+  /** An access whose address this one's is a known number of elements after; null: none is. */
+  readonly after: { readonly scope: Scope; readonly elements: number } | null;
   /** Past the end of the tile where its size is no multiple of the threads. */
   readonly within: Value | null;
+}
+
+interface Split {
+  /** Position on the fast and on the slow side, in groups of lanes, and in the tile. */
+  readonly fast: Value;
+  readonly slow: Value;
+  readonly at: Value;
+  /** Positions on the slow side after the first access, where the fast one is the same. */
+  readonly steps: number | null;
 }
 
 const bytes = 4;
@@ -113,7 +126,7 @@ export class TileCopy {
       this.#accesses.forEach((access, i) => {
         const target = b.op(binaryInstruction.add.s32!, "s32", base, access.place);
         const held = this.#held[i]!.map((value) => b.inRegister(value));
-        b.lineIf(access.within, ptx.storeShared("f32", held.length), `[${target.text}]`, vector(held));
+        b.lineIf(access.within, ptx.storeShared("f32", held.length), `[${target.text}+${access.placeOffset}]`, vector(held));
       }),
     );
   }
@@ -139,11 +152,12 @@ export class TileCopy {
     b.into(block, () => {
       const target = b.op(binaryInstruction.add.s32!, "s32", base, access.place);
       for (let lane = 0; lane < count; lane++) {
-        const source = elementAddress(scope, load.attr.buffer, offset, lane);
+        const source = elementAddress(access.after?.scope ?? scope, load.attr.buffer, offset, lane);
         const width = wide ? 16 : 4;
         const fill = inside === null ? [] : [b.op(ptx.select("s32"), "s32", width, 0, inside)];
-        const from = `[${source.base.text}+${source.offset}]`;
-        b.lineIf(access.within, ptx.copyAsync(width), `[${target.text}+${lane * bytes}]`, from, width, ...fill);
+        const from = `[${source.base.text}+${source.offset + (access.after?.elements ?? 0) * bytes}]`;
+        const to = `[${target.text}+${access.placeOffset + lane * bytes}]`;
+        b.lineIf(access.within, ptx.copyAsync(width), to, from, width, ...fill);
       }
     });
   }
@@ -159,28 +173,60 @@ export class TileCopy {
     const places = b.into(setup, () => this.#split(outer, Math.ceil(total / threads), rowsFirst ? rows.size : groups));
     const columnPieces = new Map<string, Piece>();
     const rowPieces = new Map<string, Piece>();
-    return places.map(({ fast, slow, at }, i) => {
+    const slowSide = rowsFirst ? columns : rows;
+    const slowStride = this.#slowStride(slowSide);
+    const firsts = new Map<string, Access>();
+    return places.map(({ fast, slow, at, steps }, i) => {
       const within = (i + 1) * threads <= total ? null : b.into(setup, () => b.op(ptx.setp("lt", "s32"), "pred", at, total));
       const [r, c] = rowsFirst ? [fast, slow] : [slow, fast];
       const row = memoise(rowPieces, r.text, () => this.#side(outer, rows, r, loop === "rows" ? body : setup, setup, 1));
       const column = memoise(columnPieces, c.text, () => this.#side(outer, columns, c, loop === "columns" ? body : setup, setup, lanes));
-      return this.#access(row, column, within, setup, body);
+      const access = this.#access(row, column, within, setup, body);
+      const first = firsts.get(fast.text);
+      if (first === undefined || steps === null) {
+        firsts.set(fast.text, access);
+        return access;
+      }
+      const pitch = rowsFirst ? lanes : this.#spec.stride;
+      const after = slowStride === null ? null : { scope: first.scope, elements: steps * (rowsFirst ? lanes : 1) * slowStride };
+      return { ...access, place: first.place, placeOffset: steps * pitch * bytes, after };
     });
   }
 
+  /** Elements from one position on the slow side to the next, where that is a literal. */
+  #slowStride(side: TileSide): number | null {
+    if (this.#async === null || side.clamp === true || (side === this.#spec.rows && this.#spec.bindRow !== undefined)) return null;
+    const stride = strideAlong(this.#async.args[0]!, side.coord);
+    return stride === null ? null : constValue(stride);
+  }
+
   /** Position of each access of a thread on the fast and on the slow side of the tile. */
-  #split(outer: Scope, count: number, fastest: number): { fast: Value; slow: Value; at: Value }[] {
+  #split(outer: Scope, count: number, fastest: number): Split[] {
     const b = this.#b;
     const { threads } = this.#spec;
     const tid = outer.kernel.special("%tid.x");
-    const first = { fast: b.op("rem.u32", "s32", tid, fastest), slow: b.op("div.u32", "s32", tid, fastest), at: tid };
+    if (fastest % threads === 0) return this.#wideSplit(tid, count, fastest / threads);
+    const first = { fast: b.op("rem.u32", "s32", tid, fastest), slow: b.op("div.u32", "s32", tid, fastest), at: tid, steps: 0 };
     return Array.from({ length: count }, (_, i) => {
       if (i === 0) return first;
       const at = b.op(binaryInstruction.add.s32!, "s32", tid, i * threads);
       // Where the fast side divides the threads, all accesses of a thread share their place on it.
       if (threads % fastest === 0)
-        return { fast: first.fast, slow: b.op(binaryInstruction.add.s32!, "s32", first.slow, i * (threads / fastest)), at };
-      return { fast: b.op("rem.u32", "s32", at, fastest), slow: b.op("div.u32", "s32", at, fastest), at };
+        return { fast: first.fast, slow: b.op(binaryInstruction.add.s32!, "s32", first.slow, i * (threads / fastest)), at, steps: i * (threads / fastest) };
+      return { fast: b.op("rem.u32", "s32", at, fastest), slow: b.op("div.u32", "s32", at, fastest), at, steps: null };
+    });
+  }
+
+  /** The fast side takes all threads `turns` times over. */
+  #wideSplit(tid: Value, count: number, turns: number): Split[] {
+    const b = this.#b;
+    const { threads } = this.#spec;
+    const fasts = Array.from({ length: Math.min(turns, count) }, (_, i) =>
+      i === 0 ? tid : b.op(binaryInstruction.add.s32!, "s32", tid, i * threads));
+    return Array.from({ length: count }, (_, i) => {
+      const steps = Math.floor(i / turns);
+      const at = i < turns ? fasts[i]! : b.op(binaryInstruction.add.s32!, "s32", tid, i * threads);
+      return { fast: fasts[i % turns]!, slow: b.op(ptx.move("s32"), "s32", steps), at, steps };
     });
   }
 
@@ -225,7 +271,7 @@ export class TileCopy {
     });
     const both = [row.inside, column.inside].filter((value) => value !== null);
     const inside = both.length === 2 ? b.into(body, () => b.op("and.pred", "pred", both[0]!, both[1]!)) : (both[0] ?? null);
-    return { scope, inside, place, within };
+    return { scope, inside, place, placeOffset: 0, after: null, within };
   }
 }
 

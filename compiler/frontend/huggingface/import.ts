@@ -1,5 +1,4 @@
 /** A Hugging Face directory as graphs: `config.json` says which, the safetensors files hold the weights. */
-import { FarrierError } from "../../errors.js";
 import { isFloat, type DType } from "../../ir/dtype.js";
 import { GraphBuilder } from "../../ir/graph.js";
 import { Checkpoint } from "../files/checkpoint.js";

@@ -7,6 +7,7 @@ import {
   gather,
   iota,
   map,
+  reduce,
   reshape,
   slice,
   state,
@@ -87,29 +88,36 @@ export class Scope {
   /** The rows of `table` [positions, n] at the positions of this run: [1 or batch, seq, n]. */
   rows(table: Node, long?: LongRows): Node {
     const { g, seq } = this;
-    const { lengths, positions } = this.inputs;
-    if (lengths !== undefined) return gather(g, table, this.#after(lengths, long));
-    if (positions !== undefined) return gather(g, table, positions);
-    const start =
-      long === undefined
-        ? e.zero
-        : e.select(e.lt(e.int(long.above), seq), e.int(long.offset), e.zero);
+    const places = this.#positions();
+    if (places !== null) {
+      if (long === undefined) return gather(g, table, places.positions);
+      const isLong = map(g, primitive("lt"), [dim(g, long.above - 1), places.last]);
+      const further = map(g, primitive("add"), [places.positions, dim(g, long.offset)]);
+      return gather(g, table, map(g, primitive("select"), [isLong, further, places.positions]));
+    }
+    const isLong = long === undefined ? e.no : e.lt(e.int(long.above), seq);
+    const start = e.select(isLong, e.int(long?.offset ?? 0), e.zero);
     // A range of the table: an index map, no gather.
     const range = slice(g, table, { axis: 0, start, end: e.add(start, seq) });
     return reshape(g, range, [1, seq, table.shape[1]!]);
   }
 
-  /** Positions of the run's ids behind those in the caches: i64 [batch, seq]. */
-  #after(lengths: Node, long: LongRows | undefined): Node {
+  /** Positions of the run's ids and of the last, i64 [batch, seq]; null where they count from 0. */
+  #positions(): { readonly positions: Node; readonly last: Node } | null {
     const { g, batch, seq } = this;
+    const { lengths, positions } = this.inputs;
+    if (lengths === undefined && positions === undefined) return null;
+    if (lengths === undefined) {
+      const last = reduce(g, "max", positions!, [0, 1]);
+      return { positions: positions!, last: broadcastTo(g, last, [batch, seq]) };
+    }
     const starts = reshape(g, cast(g, lengths, "i64"), [batch, 1]);
     const before = broadcastTo(g, starts, [batch, seq]);
-    const positions = map(g, primitive("add"), [before, iota(g, [batch, seq], 1)]);
-    if (long === undefined) return positions;
-    const limit = e.sub(e.int(long.above), seq);
-    const isLong = map(g, primitive("lt"), [dim(g, limit), before]);
-    const further = map(g, primitive("add"), [positions, dim(g, long.offset)]);
-    return map(g, primitive("select"), [isLong, further, positions]);
+    const after = (steps: Node): Node => map(g, primitive("add"), [before, steps]);
+    return {
+      positions: after(iota(g, [batch, seq], 1)),
+      last: after(dim(g, e.sub(seq, e.one))),
+    };
   }
 
   /** Causal attention of the run's queries [batch, heads, seq, size] over all that came before. */

@@ -6,6 +6,7 @@ import { FarrierError } from "../../errors.js";
 import { constant } from "../../ir/build.js";
 import { isFloat, type DType } from "../../ir/dtype.js";
 import type { GraphBuilder, Node } from "../../ir/graph.js";
+import type { ConstantSource } from "../../ir/ops.js";
 import type { Checkpoint, TensorRef } from "../files/checkpoint.js";
 import { printable } from "../files/source-file.js";
 import type { ModelTensor } from "../model.js";
@@ -63,8 +64,7 @@ export class Weights {
   /** Whether the files have both, with the same bytes. */
   same(a: string, b: string): boolean {
     const [x, y] = [this.#refs.get(a), this.#refs.get(b)];
-    if (this.#checkpoint === null || x?.bytes !== y?.bytes) return false;
-    if (x === undefined || y === undefined || x.dtype !== y.dtype) return false;
+    if (x === undefined || x.dtype !== y?.dtype || x.bytes !== y.bytes) return false;
     for (let at = 0; at < x.bytes; at += chunkBytes) {
       const length = Math.min(chunkBytes, x.bytes - at);
       const [left, right] = [x, y].map((ref) => this.#checkpoint!.readRange(ref, at, length));
@@ -75,24 +75,35 @@ export class Weights {
 
   /** The tensor as a constant of the type in which it is stored. */
   tensor(name: string, shape: readonly number[], random: Random): Node<"constant"> {
-    const ref = this.#refs.get(name);
-    if (ref === undefined || !fits(ref, shape)) this.#refuse(name, ref, shape);
-    const usable = ref !== undefined && fits(ref, shape) ? ref : null;
-    const found = usable?.name ?? name;
-    const dtype = usable?.dtype ?? this.#stored;
-    const place = usable && { file: usable.file, offset: usable.offset, bytes: usable.bytes };
-    if (!this.#claimed.has(name))
-      this.#claimed.set(name, { name: found, dtype, shape, place, random });
-    const node = constant(
-      this.#g,
+    const claimed = this.#claimed.get(name) ?? this.#claim(name, shape, random);
+    const { place, dtype, name: tensor } = claimed;
+    const source: ConstantSource =
       place === null
-        ? { kind: "absent", tensor: found }
-        : { ...place, kind: "file", file: place.file.name, tensor: found },
-      dtype,
-      shape,
-    );
+        ? { kind: "absent", tensor }
+        : { kind: "file", file: place.file.name, offset: place.offset, bytes: place.bytes, tensor };
+    const node = constant(this.#g, source, dtype, claimed.shape);
     this.#g.name(node, name);
     return node;
+  }
+
+  /** What does not fit is noted for `finish` and stands as a shape until then. */
+  #claim(name: string, shape: readonly number[], random: Random): ModelTensor {
+    const ref = this.#refs.get(name);
+    const usable = ref !== undefined && fits(ref, shape) ? ref : undefined;
+    if (ref === undefined) this.#missing.push(name);
+    else if (usable === undefined) {
+      const found = `${ref.dtype} [${ref.shape.join(", ")}]`;
+      this.#wrong.push(`${quoted(ref.name)} is ${found}, expected a float [${shape.join(", ")}]`);
+    }
+    const tensor: ModelTensor = {
+      name: usable?.name ?? name,
+      dtype: usable?.dtype ?? this.#stored,
+      shape,
+      place: usable === undefined ? null : placeOf(usable),
+      random,
+    };
+    this.#claimed.set(name, tensor);
+    return tensor;
   }
 
   /** In the order in which they were first asked for. */
@@ -120,19 +131,15 @@ export class Weights {
       hint: "config.json and the weights must be of one model",
     });
   }
-
-  #refuse(name: string, ref: TensorRef | undefined, shape: readonly number[]): void {
-    if (this.#checkpoint === null || this.#claimed.has(name)) return;
-    if (ref === undefined) {
-      this.#missing.push(name);
-      return;
-    }
-    const found = `${ref.dtype} [${ref.shape.join(", ")}]`;
-    this.#wrong.push(`${quoted(ref.name)} is ${found}, expected a float [${shape.join(", ")}]`);
-  }
 }
 
 const chunkBytes = 1 << 24;
+
+const placeOf = ({ file, offset, bytes }: TensorRef): ModelTensor["place"] => ({
+  file,
+  offset,
+  bytes,
+});
 
 const quoted = (name: string): string => JSON.stringify(printable(name));
 

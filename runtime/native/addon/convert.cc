@@ -30,8 +30,8 @@ void Failure::take(int result) {
 
 Napi::Error error_of(Napi::Env env, const Failure& failure) {
   Napi::Error error = Napi::Error::New(env, failure.text);
-  error.Set("code", failure.code);
-  error.Set("exitStatus", failure.status);
+  error.Value().Set("code", failure.code);
+  error.Value().Set("exitStatus", failure.status);
   return error;
 }
 

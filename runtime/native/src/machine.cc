@@ -57,7 +57,8 @@ double cgroup_quota() {
     const size_t first = line.find(':');
     const size_t second = first == std::string::npos ? first : line.find(':', first + 1);
     if (second == std::string::npos) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    std::string controllers = ",";
+    controllers.append(line, first + 1, second - first - 1).append(",");
     const std::string group = line.substr(second + 1);
     if (controllers == ",,") limit(quota_below("/sys/fs/cgroup", group, true));
     else if (controllers.find(",cpu,") != std::string::npos) limit(quota_below("/sys/fs/cgroup/cpu", group, false));

@@ -28,10 +28,10 @@ class Interpreter {
 
   constructor(desc: KernelDesc, values: Values, symbols: Symbols) {
     for (const { name, elements } of desc.operands)
-      this.memory[name] = Float64Array.from(
-        values[name] ?? { length: hostValue(elements, symbols), ...[] },
-        values[name] === undefined ? () => NaN : Number,
-      );
+      this.memory[name] =
+        values[name] === undefined
+          ? new Float64Array(hostValue(elements, symbols)).fill(NaN)
+          : Float64Array.from(values[name]);
     this.#env = {
       coord: (name) => this.coords.get(name)!,
       param: (name) => this.params.get(name)!,

@@ -1,0 +1,53 @@
+import fs from "node:fs";
+import path from "node:path";
+import type { AddCommand } from "./main.js";
+import { FarrierError } from "../errors.js";
+import type { BundlePlan, HostExpr, TensorSpec } from "../plan/plan.js";
+import { isBundle } from "./open.js";
+import { Output } from "./output.js";
+
+export const inspectCommand: AddCommand = (program) => {
+  program
+    .command("inspect")
+    .description("what a bundle holds; loads nothing of it")
+    .argument("<bundle>")
+    .option("--json", "one event a line")
+    .action((place: string, raw: { json?: boolean }) => {
+      const output = new Output(raw.json === true);
+      if (!isBundle(place)) throw new FarrierError("E_BUNDLE_FORMAT", "this is no bundle: it has no manifest.json", { file: place });
+      const manifest = JSON.parse(fs.readFileSync(path.join(place, "manifest.json"), "utf8")) as Manifest;
+      const plan = JSON.parse(fs.readFileSync(path.join(place, "plan.json"), "utf8")) as BundlePlan;
+      output.event("inspected", { manifest, symbols: plan.symbols, entries: plan.entries, states: plan.states }, described(manifest, plan));
+    });
+};
+
+interface Manifest {
+  readonly farrier: string;
+  readonly native: boolean;
+  readonly files: Readonly<Record<string, { readonly bytes: number }>>;
+}
+
+function dimText(dim: HostExpr): string {
+  if (typeof dim === "number" || typeof dim === "string") return String(dim);
+  const [op, ...args] = dim as readonly [string, ...HostExpr[]];
+  return `${op}(${args.map(dimText).join(", ")})`;
+}
+const tensorText = ({ name, dtype, shape }: TensorSpec): string => `${name}: ${dtype} [${shape.map(dimText).join(", ")}]`;
+
+function described(manifest: Manifest, plan: BundlePlan): string {
+  const lines = [`written by farrier ${manifest.farrier}${manifest.native ? ", holds host code of the machine that built it" : ""}`];
+  for (const { name, min, max } of plan.symbols) lines.push(`symbol ${name}: ${min}..${max}`);
+  for (const entry of plan.entries) {
+    lines.push(`entry ${entry.name}`, ...entry.inputs.map((input) => `  in   ${tensorText(input)}`), ...entry.outputs.map((out) => `  out  ${tensorText(out)}`));
+    for (const [target, plans] of Object.entries(plan.targets)) {
+      const steps = plans.entries[entry.name]?.[0];
+      if (steps !== undefined) lines.push(`  ${target}: ${steps.steps.length} launches, ${(steps.arenaBytes / 1024).toFixed(0)} KiB of workspace`);
+    }
+  }
+  const stateBytes = plan.states.map(({ name, dtype, shape }) => `state ${name}: ${dtype} [${shape.join(", ")}]`);
+  lines.push(...stateBytes);
+  for (const [target, plans] of Object.entries(plan.targets)) lines.push(`${target}: ${plans.kernels.length} kernels, ${plans.weights.length} weights from ${plan.sources.length} tensors`);
+  const total = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0);
+  lines.push(`${Object.keys(manifest.files).length} files, ${(total / 1e6).toFixed(1)} MB`);
+  return lines.join("\n");
+}

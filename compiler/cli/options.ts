@@ -1,0 +1,72 @@
+/** Options that several commands share, and what their texts mean. */
+import { InvalidArgumentError, type Command } from "commander";
+import { parseWeightsMode } from "../bundle/weights.js";
+import type { CompileOptions } from "../compile.js";
+import { FarrierError } from "../errors.js";
+import type { ComputeType } from "../frontend/huggingface/import.js";
+
+export interface RawCompileOptions {
+  readonly target?: string;
+  readonly dtype?: ComputeType;
+  readonly dim?: Record<string, readonly [number, number]>;
+  readonly numerics?: "strict" | "fast";
+  readonly weights?: string;
+  readonly fusion?: boolean;
+  readonly printAfter?: string;
+}
+
+const oneOf =
+  <T extends string>(...values: readonly T[]) =>
+  (text: string): T => {
+    const found = values.find((value) => value === text);
+    if (found === undefined) throw new InvalidArgumentError(`choose from ${values.join(", ")}.`);
+    return found;
+  };
+
+function dim(text: string, before: Record<string, readonly [number, number]> = {}): Record<string, readonly [number, number]> {
+  const match = /^([^=]+)=(\d{1,15})(?:\.\.(\d{1,15}))?$/.exec(text);
+  if (match === null) throw new InvalidArgumentError("write NAME=LO..HI, or NAME=N.");
+  const low = Number(match[2]);
+  return { ...before, [match[1]!]: [low, match[3] === undefined ? low : Number(match[3])] };
+}
+
+export const count =
+  (min: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (!/^\d{1,15}$/.test(text) || value < min) throw new InvalidArgumentError(`write an integer of at least ${min}.`);
+    return value;
+  };
+
+export const number = (text: string): number => {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= 0)) throw new InvalidArgumentError("write a number.");
+  return value;
+};
+
+/** The options of `compile` that say what is computed. */
+export function withModelOptions(command: Command): Command {
+  return command
+    .option("--dtype <type>", "arithmetic and activations: f32, bf16 or f16 (default: what the model stores)", oneOf("f32", "bf16", "f16"))
+    .option("--dim <name=lo..hi>", "range of a symbol; repeat for each", dim)
+    .option("--numerics <mode>", "strict keeps every rounding of the model, fast may drop some", oneOf("strict", "fast"))
+    .option("--weights <how>", "embed, reference, random:SEED or none (default: embed)")
+    .option("--no-fusion", "one kernel for each operator: what fusion is compared with");
+}
+
+export function compileOptions(raw: RawCompileOptions): CompileOptions {
+  return {
+    ...(raw.target === undefined ? {} : { target: targetList(raw.target) }),
+    ...(raw.dtype === undefined ? {} : { dtype: raw.dtype }),
+    ...(raw.dim === undefined ? {} : { dims: raw.dim }),
+    ...(raw.numerics === undefined ? {} : { numerics: raw.numerics }),
+    ...(raw.weights === undefined ? {} : { weights: parseWeightsMode(raw.weights) }),
+    ...(raw.fusion === false ? { fuse: false } : {}),
+  };
+}
+
+function targetList(text: string): string[] {
+  const names = text.split(",").map((name) => name.trim()).filter((name) => name !== "");
+  if (names.length === 0) throw new FarrierError("E_OPTION", "no target is named", { where: "--target" });
+  return [...new Set(names)];
+}

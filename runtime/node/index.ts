@@ -1,0 +1,14 @@
+/** farrier's runtime from Node. */
+export { load, Model, State } from "./model.js";
+export type { Inputs, LoadOptions, Profile, RunOptions, StepTime } from "./model.js";
+export { Tensor, type Nested, type TensorLike } from "./tensor.js";
+export { devices, machine, type DeviceInfo } from "./device.js";
+export { FarrierRuntimeError } from "./errors.js";
+export type {
+  BundleDescription,
+  EntryInfo,
+  HostExpr,
+  StateInfo,
+  SymbolInfo,
+  TensorInfo,
+} from "./description.js";
