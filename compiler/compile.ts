@@ -57,11 +57,15 @@ export interface LoweredModel {
   readonly checks: Readonly<Record<string, string>>;
 }
 
-export async function compile(modelPath: string, options: CompileOptions = {}): Promise<CompiledBundle> {
-  const output = options.output ?? defaultOutput(modelPath);
+/**
+ * Compiles an ONNX file or a Hugging Face directory, or a model that a program made, into a bundle.
+ * @throws FarrierError
+ */
+export async function compile(source: string | ImportedModel, options: CompileOptions = {}): Promise<CompiledBundle> {
+  const output = options.output ?? (typeof source === "string" ? defaultOutput(source) : "model.farrier");
   if (fs.existsSync(output) && options.force !== true)
     throw new FarrierError("E_BUNDLE_EXISTS", "there is something here already", { file: output, hint: "choose another place with -o, or --force to move this aside" });
-  const lowered = await lower(modelPath, options);
+  const lowered = await lower(source, options);
   const built = await buildNative(lowered, options);
   try {
     const report = bundleReport(lowered);
@@ -79,10 +83,11 @@ export function defaultOutput(modelPath: string): string {
 }
 
 /** Import, passes and kernels: what `explain` needs too. */
-export async function lower(modelPath: string, options: CompileOptions): Promise<LoweredModel> {
+export async function lower(source: string | ImportedModel, options: CompileOptions): Promise<LoweredModel> {
   const targets = (options.target ?? ["cpu"]).map(targetNamed);
   const weights = options.weights ?? { kind: "embed" };
-  const model = await importModel(modelPath, { ...options, needWeights: weights.kind === "embed" || weights.kind === "reference" });
+  const needWeights = weights.kind === "embed" || weights.kind === "reference";
+  const model = typeof source === "string" ? await importModel(source, { ...options, needWeights }) : source;
   const scalar = scalarReader(model);
   const fired = new Set<string>();
   const strict = options.numerics === "strict";

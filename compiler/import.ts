@@ -4,6 +4,7 @@ import { FarrierError } from "./errors.js";
 import { ModelDirectory } from "./frontend/files/source-file.js";
 import { importHuggingFace, type ComputeType, type Span } from "./frontend/huggingface/import.js";
 import type { ImportedModel } from "./frontend/model.js";
+import { importOnnx } from "./frontend/onnx/import.js";
 
 export interface ImportOptions {
   /** Arithmetic and activations; default what the model stores. */
@@ -16,10 +17,11 @@ export function importModel(modelPath: string, options: ImportOptions & { readon
   const { dtype, dims, needWeights } = options;
   const stat = fs.statSync(modelPath, { throwIfNoEntry: false });
   if (stat === undefined) throw new FarrierError("E_IO", "no such file or directory", { file: modelPath });
-  if (!stat.isDirectory()) throw new FarrierError("E_UNSUPPORTED", "ONNX files are not read yet", { file: modelPath });
-  return importHuggingFace(ModelDirectory.at(modelPath), {
+  const common = {
     ...(dtype === undefined ? {} : { dtype }),
     ...(dims === undefined ? {} : { dims }),
     weights: needWeights ? "files" : "none",
-  });
+  } as const;
+  if (stat.isDirectory()) return importHuggingFace(ModelDirectory.at(modelPath), common);
+  return importOnnx(modelPath, common);
 }

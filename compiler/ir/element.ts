@@ -214,9 +214,16 @@ function gatherNdValue(reader: ElementReader, node: Node<"gather_nd">, coords: r
   return reader.at(data, [...coords.slice(0, batchDims), ...picked, ...coords.slice(outer)]);
 }
 
-/** The two values that a rotation mixes, and what it makes of them. */
-export function rotate(first: Expr, second: Expr, cos: Expr, sin: Expr): [Expr, Expr] {
-  return [sub(mul(first, cos), mul(second, sin)), add(mul(second, cos), mul(first, sin))];
+/**
+ * The two values that a rotation mixes, and what it makes of them. `round` is what eager execution
+ * does to each product and to the sum.
+ */
+export function rotate(first: Expr, second: Expr, cos: Expr, sin: Expr, round: (value: Expr) => Expr): [Expr, Expr] {
+  const product = (a: Expr, b: Expr): Expr => round(mul(a, b));
+  return [
+    round(sub(product(first, cos), product(second, sin))),
+    round(add(product(second, cos), product(first, sin))),
+  ];
 }
 
 function rotaryValue(reader: ElementReader, node: Node<"rotary">, coords: readonly Expr[]): Expr {
@@ -233,8 +240,9 @@ function rotaryValue(reader: ElementReader, node: Node<"rotary">, coords: readon
   const own = reader.at(x, coords);
   const other = reader.at(x, [...outer, partner]);
   const [c, s] = [cos, sin].map((table) => reader.at(table, broadcastCoords(table.shape, [...outer, angle]))) as [Expr, Expr];
-  const signed = mul(other, s);
-  return reader.round(select(isFirst, sub(mul(own, c), signed), add(mul(own, c), signed)), node.dtype);
+  const round = (value: Expr): Expr => reader.round(value, node.dtype);
+  const [straight, crossed] = [round(mul(own, c)), round(mul(other, s))];
+  return round(select(isFirst, sub(straight, crossed), add(straight, crossed)));
 }
 
 /** Coordinates for a tensor that NumPy broadcasting repeats along axes of extent 1. */

@@ -138,11 +138,11 @@ function pushRotary(node: Node<"rotary">, points: ReadonlyMap<Node, readonly Poi
     const angle = node.attrs.interleaved ? div(position, int(2)) : position;
     const at = [...point.coords.slice(0, last), angle];
     const [c, s] = [cos, sin].map((table) => reader.at(table, broadcastCoords(table.shape, at))) as [Expr, Expr];
-    const [first, second] = rotate(point.value, partner.value, c, s);
+    const [first, second] = rotate(point.value, partner.value, c, s, (value) => reader.round(value, node.dtype));
     const guard = bothGuards(point.guard, partner.guard === point.guard ? null : partner.guard);
     return [
-      { coords: point.coords, value: reader.round(first, node.dtype), guard },
-      { coords: partner.coords, value: reader.round(second, node.dtype), guard },
+      { coords: point.coords, value: first, guard },
+      { coords: partner.coords, value: second, guard },
     ];
   });
 }

@@ -23,9 +23,7 @@ export function mad(native: Native, a: Expr, b: Expr, c: Expr): Expr {
 
 /** Horner's rule; `coefficients` from the constant up. */
 export function polynomial(native: Native, x: Expr, coefficients: readonly number[]): Expr {
-  return coefficients
-    .map(f)
-    .reduceRight((acc, coefficient) => mad(native, acc, x, coefficient));
+  return coefficients.map(f).reduceRight((acc, coefficient) => mad(native, acc, x, coefficient));
 }
 
 const bits = (x: Expr): Expr => build.bitcast(x, "i32");
@@ -189,8 +187,7 @@ function erfcTail(native: Native, x: Expr): Expr {
 
 /** -log(erfc(t))/t - 1 for 0.92 <= t <= 4.05, to 2^-25 of erf(t). */
 const erfcLog = [
-  0.128638178, 0.63511759, 0.10641066, -0.0240022466, 0.00379173667, -0.000366396416,
-  1.60924083e-5,
+  0.128638178, 0.63511759, 0.10641066, -0.0240022466, 0.00379173667, -0.000366396416, 1.60924083e-5,
 ];
 
 /** 1 + erf(u), which below -0.92 is erfc(-u) itself: nothing cancels down to u = -4. */
@@ -213,7 +210,10 @@ function reduceAngle(x: Expr): { readonly r: Expr; readonly quadrant: Expr } {
   const first = build.sub(wide, build.mul(n, d(halfPi[0])));
   const r = build.cast(build.sub(first, build.mul(n, d(halfPi[1]))), "f32");
   // Beyond 2^28 the reduction means nothing, but its sine stays a sine.
-  return { r: clamp(r, -0.7854, 0.7854), quadrant: build.cast(build.bitcast(shifted, "i64"), "i32") };
+  return {
+    r: clamp(r, -0.7854, 0.7854),
+    quadrant: build.cast(build.bitcast(shifted, "i64"), "i32"),
+  };
 }
 
 function sinCos(native: Native, x: Expr, turn: number): Expr {

@@ -105,8 +105,7 @@ export const exactUnary: { readonly [O in UnaryOp]?: (x: bigint) => bigint } = {
 };
 
 const safe = 2 ** 52;
-const small = (a: number, b: number): boolean =>
-  a < safe && a > -safe && b < safe && b > -safe;
+const small = (a: number, b: number): boolean => a < safe && a > -safe && b < safe && b > -safe;
 
 /** The operations of index arithmetic on numbers; null when doubles might not be exact. */
 const fast: { readonly [O in BinaryOp]?: (a: number, b: number) => number } = {

@@ -27,7 +27,11 @@ interface World {
 }
 
 const worlds: fc.Arbitrary<World> = fc
-  .record({ s: fc.integer({ min: 1, max: 9 }), t: fc.integer({ min: 1, max: 6 }), past: fc.integer({ min: 0, max: 5 }) })
+  .record({
+    s: fc.integer({ min: 1, max: 9 }),
+    t: fc.integer({ min: 1, max: 6 }),
+    past: fc.integer({ min: 0, max: 5 }),
+  })
   .chain((dims) =>
     fc.record({
       s: fc.constant(dims.s),
@@ -77,7 +81,9 @@ const leaves: fc.Arbitrary<Pair> = fc.oneof(
     { text: "k", expr: k, mean: (w) => w.k },
     { text: "any", expr: any, mean: (w) => w.any },
   ),
-  fc.integer({ min: -4, max: 12 }).map((n) => ({ text: String(n), expr: build.int(n), mean: () => n })),
+  fc
+    .integer({ min: -4, max: 12 })
+    .map((n) => ({ text: String(n), expr: build.int(n), mean: () => n })),
 );
 
 type Join = readonly [string, (a: Expr, b: Expr) => Expr, (a: number, b: number) => number];
@@ -235,9 +241,13 @@ describe("integers beyond 2^53", () => {
 });
 
 test("literals fold as casts do", () => {
-  expect(build.cast(build.constant(1e300, "f64"), "i64")).toBe(build.constant(2n ** 63n - 1n, "i64"));
+  expect(build.cast(build.constant(1e300, "f64"), "i64")).toBe(
+    build.constant(2n ** 63n - 1n, "i64"),
+  );
   expect(build.cast(build.constant(2n ** 64n - 1n, "u64"), "i64")).toBe(build.int(-1));
-  expect(build.cast(build.constant(1 / 3, "f64"), "f16")).toBe(build.constant(0.333251953125, "f16"));
+  expect(build.cast(build.constant(1 / 3, "f64"), "f16")).toBe(
+    build.constant(0.333251953125, "f16"),
+  );
   expect(build.cast(build.constant(NaN, "f32"), "i32")).toBe(build.constant(0, "i32"));
 });
 
@@ -252,9 +262,21 @@ test("narrow integers wrap, so their sums prove nothing", () => {
 test("substitution is simultaneous", () => {
   const [a, b] = [build.param("a", "f64"), build.param("b", "f64")];
   const zero = build.constant(0, "f64");
-  const [swapped] = build.substitute([build.select(build.lt(zero, a), b, zero)], new Map([[a, b], [b, a]]));
+  const [swapped] = build.substitute(
+    [build.select(build.lt(zero, a), b, zero)],
+    new Map([
+      [a, b],
+      [b, a],
+    ]),
+  );
   expect(swapped).toBe(build.select(build.lt(zero, b), a, zero));
   const one = build.constant(1, "f64");
-  const [folded] = build.substitute([build.select(build.lt(zero, a), b, zero)], new Map([[a, one], [b, a]]));
+  const [folded] = build.substitute(
+    [build.select(build.lt(zero, a), b, zero)],
+    new Map([
+      [a, one],
+      [b, a],
+    ]),
+  );
   expect(folded).toBe(a);
 });

@@ -4,7 +4,16 @@ import { isFloat, isInteger } from "../ir/dtype.js";
 import { integerBinary } from "./arithmetic.js";
 import { intern, isOp, type BinaryOp, type Expr, type SymbolInfo, type UnaryOp } from "./expr.js";
 import {
-  boundsOf, divideOut, expands, polynomialOf, product, provablyNonNegative, scale, sum, toExpr, upperBound,
+  boundsOf,
+  divideOut,
+  expands,
+  polynomialOf,
+  product,
+  provablyNonNegative,
+  scale,
+  sum,
+  toExpr,
+  upperBound,
   type Polynomial,
 } from "./polynomial.js";
 import { rangeOf } from "./range.js";
@@ -38,7 +47,8 @@ export function coord(name: string, extent: Expr): Expr {
 }
 
 export const param = (name: string, type: DType): Expr => intern("param", type, [], { name });
-export const load = (buffer: string, offset: Expr, type: DType): Expr => intern("load", type, [offset], { buffer });
+export const load = (buffer: string, offset: Expr, type: DType): Expr =>
+  intern("load", type, [offset], { buffer });
 
 export function isConst(expr: Expr, value?: number): boolean {
   return isOp(expr, "const") && (value === undefined || expr.attr.value === value);
@@ -76,7 +86,13 @@ export function select(condition: Expr, whenTrue: Expr, whenFalse: Expr): Expr {
 /** select(i < 1, a, b) => b where the arms agree at i = 0, the only place that the condition leaves. */
 function sameAtFirst(condition: Expr, whenTrue: Expr, whenFalse: Expr): boolean {
   const [index, limit] = condition.args;
-  if (!isOp(condition, "lt") || !isOp(index!, "coord") || !isConst(limit!, 1) || whenTrue.type !== "i64") return false;
+  if (
+    !isOp(condition, "lt") ||
+    !isOp(index!, "coord") ||
+    !isConst(limit!, 1) ||
+    whenTrue.type !== "i64"
+  )
+    return false;
   const [a, b] = substitute([whenTrue, whenFalse], new Map([[index, zero]]));
   return a === b;
 }
@@ -90,7 +106,9 @@ export function add(a: Expr, b: Expr): Expr {
 }
 
 export function sub(a: Expr, b: Expr): Expr {
-  return isIndex(a, b) ? toExpr(sum(polynomialOf(a), scale(polynomialOf(b), -1))) : plain("sub", a, b);
+  return isIndex(a, b)
+    ? toExpr(sum(polynomialOf(a), scale(polynomialOf(b), -1)))
+    : plain("sub", a, b);
 }
 
 export function mul(a: Expr, b: Expr): Expr {
@@ -133,7 +151,13 @@ export function mod(a: Expr, b: Expr): Expr {
 
 export const ceilDiv = (a: Expr, b: Expr): Expr => div(add(a, sub(b, one)), b);
 
-function splitBy(a: Expr, b: Expr): { quotient: ReturnType<typeof polynomialOf>; remainder: ReturnType<typeof polynomialOf> } | null {
+function splitBy(
+  a: Expr,
+  b: Expr,
+): {
+  quotient: ReturnType<typeof polynomialOf>;
+  remainder: ReturnType<typeof polynomialOf>;
+} | null {
   const [divisor, ...others] = polynomialOf(b);
   if (divisor === undefined || others.length > 0) return null;
   return divideOut(polynomialOf(a), divisor);
@@ -210,16 +234,26 @@ function comparison(op: "lt" | "le" | "eq" | "ne", a: Expr, b: Expr): Expr {
  * 0 <= r < d, the sign is that of q; and div(x, d) + c < 0 is x + c·d < 0.
  */
 function reduceSign(p: Polynomial): Polynomial | null {
-  const divisor = Math.max(...p.filter(({ atoms }) => atoms.length > 0).map(({ coefficient }) => Math.abs(coefficient)));
+  const divisor = Math.max(
+    ...p.filter(({ atoms }) => atoms.length > 0).map(({ coefficient }) => Math.abs(coefficient)),
+  );
   if (divisor > 1) {
     const { quotient, remainder } = divideOut(p, { atoms: [], coefficient: divisor });
     const rest = boundsOf(remainder);
-    if (quotient.some(({ atoms }) => atoms.length > 0) && rest.min >= 0 && rest.max < divisor) return reduceSign(quotient) ?? quotient;
+    if (quotient.some(({ atoms }) => atoms.length > 0) && rest.min >= 0 && rest.max < divisor)
+      return reduceSign(quotient) ?? quotient;
     return null;
   }
   const [term, ...others] = p.filter(({ atoms }) => atoms.length > 0);
   const quotient = term?.atoms[0];
-  if (term === undefined || quotient === undefined || others.length > 0 || term.atoms.length > 1 || !isOp(quotient, "div")) return null;
+  if (
+    term === undefined ||
+    quotient === undefined ||
+    others.length > 0 ||
+    term.atoms.length > 1 ||
+    !isOp(quotient, "div")
+  )
+    return null;
   const [x, by] = quotient.args as [Expr, Expr];
   const unit = constValue(by);
   // A negative divisor turns the comparison round.
@@ -228,7 +262,9 @@ function reduceSign(p: Polynomial): Polynomial | null {
   // -div(x, d) + c < 0  <=>  div(x, d) >= c + 1  <=>  x >= (c + 1)·d.
   const constantPart = term.coefficient > 0 ? offset * unit : (offset + 1) * unit - 1;
   if (!Number.isSafeInteger(constantPart)) return null;
-  const next = sum(scale(polynomialOf(x), term.coefficient), [{ atoms: [], coefficient: constantPart }]);
+  const next = sum(scale(polynomialOf(x), term.coefficient), [
+    { atoms: [], coefficient: constantPart },
+  ]);
   return reduceSign(next) ?? next;
 }
 
@@ -292,12 +328,29 @@ function extremum(op: "min" | "max", a: Expr, b: Expr): Expr {
 
 export function unary(op: UnaryOp, a: Expr): Expr {
   if (op === "not") return not(a);
-  if (op === "neg") return a.type === "i64" ? sub(zero, a) : isOp(a, "const") && isFloat(a.type) ? constant(-Number(a.attr.value), a.type) : intern("neg", a.type, [a], null);
+  if (op === "neg")
+    return a.type === "i64"
+      ? sub(zero, a)
+      : isOp(a, "const") && isFloat(a.type)
+        ? constant(-Number(a.attr.value), a.type)
+        : intern("neg", a.type, [a], null);
   return intern(op, a.type, [a], null);
 }
 
 const binaries: { readonly [O in BinaryOp]: (a: Expr, b: Expr) => Expr } = {
-  add, sub, mul, div, mod, min, max, and, or, lt, le, eq, ne,
+  add,
+  sub,
+  mul,
+  div,
+  mod,
+  min,
+  max,
+  and,
+  or,
+  lt,
+  le,
+  eq,
+  ne,
   pow: (a, b) => plain("pow", a, b),
   xor: (a, b) => plain("xor", a, b),
   shl: (a, b) => plain("shl", a, b),

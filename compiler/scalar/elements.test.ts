@@ -31,12 +31,19 @@ test("sub-byte types are packed from the low end", () => {
 test("64-bit integers are exact", () => {
   const bytes = writeElements("i64", [2n ** 63n - 1n, -(2n ** 63n), 5]);
   expect(readElements("i64", bytes, 3)).toEqual(BigInt64Array.of(2n ** 63n - 1n, -(2n ** 63n), 5n));
-  expect(readElements("u64", writeElements("u64", [2n ** 64n - 1n]), 1)).toEqual(BigUint64Array.of(2n ** 64n - 1n));
+  expect(readElements("u64", writeElements("u64", [2n ** 64n - 1n]), 1)).toEqual(
+    BigUint64Array.of(2n ** 64n - 1n),
+  );
 });
 
 test("values are rounded, wrapped, truncated as casts do", () => {
-  expect([...readElements("f16", writeElements("f16", [1 / 3, 1e9]), 2)]).toEqual([0.333251953125, Infinity]);
-  expect([...readElements("i8", writeElements("i8", [300, -1.7, Infinity, NaN]), 4)]).toEqual([44, -1, 127, 0]);
+  expect([...readElements("f16", writeElements("f16", [1 / 3, 1e9]), 2)]).toEqual([
+    0.333251953125,
+    Infinity,
+  ]);
+  expect([...readElements("i8", writeElements("i8", [300, -1.7, Infinity, NaN]), 4)]).toEqual([
+    44, -1, 127, 0,
+  ]);
   expect([...readElements("u32", writeElements("u32", [-1]), 1)]).toEqual([2 ** 32 - 1]);
   expect([...readElements("bool", writeElements("bool", [true, false, 3]), 3)]).toEqual([1, 0, 1]);
 });

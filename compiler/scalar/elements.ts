@@ -2,8 +2,16 @@
 import { byteSize, dtypes, type DType } from "../ir/dtype.js";
 import { bug } from "../errors.js";
 import {
-  decodeE8m0, decodeTable, encodeE8m0, encodeFloat, isSmallFloat, roundFloat, truncateTo, wrapInteger,
-  type RoundOptions, type Value,
+  decodeE8m0,
+  decodeTable,
+  encodeE8m0,
+  encodeFloat,
+  isSmallFloat,
+  roundFloat,
+  truncateTo,
+  wrapInteger,
+  type RoundOptions,
+  type Value,
 } from "./round.js";
 
 /** Values of a buffer: 64-bit integers exactly, everything else as doubles (booleans as 0 and 1). */
@@ -18,11 +26,23 @@ const plain: Partial<Record<DType, { read: Reader; write: Writer }>> = {
   u8: { read: (v, i) => v.getUint8(i), write: (v, i, x) => v.setUint8(i, x) },
   bool: { read: (v, i) => (v.getUint8(i) === 0 ? 0 : 1), write: (v, i, x) => v.setUint8(i, x) },
   i16: { read: (v, i) => v.getInt16(i * 2, true), write: (v, i, x) => v.setInt16(i * 2, x, true) },
-  u16: { read: (v, i) => v.getUint16(i * 2, true), write: (v, i, x) => v.setUint16(i * 2, x, true) },
+  u16: {
+    read: (v, i) => v.getUint16(i * 2, true),
+    write: (v, i, x) => v.setUint16(i * 2, x, true),
+  },
   i32: { read: (v, i) => v.getInt32(i * 4, true), write: (v, i, x) => v.setInt32(i * 4, x, true) },
-  u32: { read: (v, i) => v.getUint32(i * 4, true), write: (v, i, x) => v.setUint32(i * 4, x, true) },
-  f32: { read: (v, i) => v.getFloat32(i * 4, true), write: (v, i, x) => v.setFloat32(i * 4, x, true) },
-  f64: { read: (v, i) => v.getFloat64(i * 8, true), write: (v, i, x) => v.setFloat64(i * 8, x, true) },
+  u32: {
+    read: (v, i) => v.getUint32(i * 4, true),
+    write: (v, i, x) => v.setUint32(i * 4, x, true),
+  },
+  f32: {
+    read: (v, i) => v.getFloat32(i * 4, true),
+    write: (v, i, x) => v.setFloat32(i * 4, x, true),
+  },
+  f64: {
+    read: (v, i) => v.getFloat64(i * 8, true),
+    write: (v, i, x) => v.setFloat64(i * 8, x, true),
+  },
 };
 
 /** Patterns of 16, 8, 4 or 2 bits; sub-byte ones are packed from the low end of each byte. */
@@ -51,10 +71,14 @@ const viewOf = (bytes: Uint8Array): DataView =>
  */
 export function readElements(dtype: DType, bytes: Uint8Array, count: number): Elements {
   if (bytes.byteLength < byteSize(dtype, count))
-    throw bug(`${count} ${dtype} need ${byteSize(dtype, count)} bytes, there are ${bytes.byteLength}`);
+    throw bug(
+      `${count} ${dtype} need ${byteSize(dtype, count)} bytes, there are ${bytes.byteLength}`,
+    );
   const view = viewOf(bytes);
-  if (dtype === "i64") return BigInt64Array.from({ length: count }, (_, i) => view.getBigInt64(i * 8, true));
-  if (dtype === "u64") return BigUint64Array.from({ length: count }, (_, i) => view.getBigUint64(i * 8, true));
+  if (dtype === "i64")
+    return BigInt64Array.from({ length: count }, (_, i) => view.getBigInt64(i * 8, true));
+  if (dtype === "u64")
+    return BigUint64Array.from({ length: count }, (_, i) => view.getBigUint64(i * 8, true));
   const out = new Float64Array(count);
   const { bits, kind } = dtypes[dtype];
   const direct = plain[dtype];
@@ -96,7 +120,8 @@ export function writeElements(
     if (kind === "float") {
       const number = Number(value);
       if (direct !== undefined) direct.write(view, i, roundFloat(number, dtype));
-      else if (isSmallFloat(dtype)) writePattern(bytes, i, bits, encodeFloat(number, dtype, options.saturate ?? false));
+      else if (isSmallFloat(dtype))
+        writePattern(bytes, i, bits, encodeFloat(number, dtype, options.saturate ?? false));
       else bytes[i] = encodeE8m0(number, options);
     } else if (kind === "bool") {
       bytes[i] = Number(value) === 0 ? 0 : 1;

@@ -16,7 +16,8 @@ import { serialiseTree, type Lifted } from "./tree.js";
  */
 export function elementwise(fn: (...args: number[]) => number): ScalarFunction {
   const name = fn.name === "" ? "elementwise" : fn.name;
-  const resolve = (callee: string): Lifted | null => (isBuiltin(callee) ? builtinTree(callee) : null);
+  const resolve = (callee: string): Lifted | null =>
+    isBuiltin(callee) ? builtinTree(callee) : null;
   const lifted = liftFunction(fn.toString(), { source: name, resolve });
   const { params, tree } = lifted;
   checkAgainst(fn, lifted, name);
@@ -35,7 +36,11 @@ const samples = [0.5, -1.25, 3, -0.001, 0, -20, 7.75, 1, -1, 40];
  * A text is lifted by its names, and a module may have given `sigmoid` another meaning: the tree
  * has to agree with the function itself.
  */
-function checkAgainst(fn: (...args: number[]) => number, { params, tree }: Lifted, name: string): void {
+function checkAgainst(
+  fn: (...args: number[]) => number,
+  { params, tree }: Lifted,
+  name: string,
+): void {
   const evaluate = compileExpr([tree]);
   for (let offset = 0; offset < samples.length; offset++) {
     const values = params.map((_, i) => samples[(offset + 3 * i) % samples.length]!);

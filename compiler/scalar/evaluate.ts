@@ -6,8 +6,15 @@
 import { bug } from "../errors.js";
 import { dtypes, type DType } from "../ir/dtype.js";
 import {
-  comparisons, exactUnary, floatBinary, floatUnary, integerBinary, isComparison, narrowBits,
-  type FloatBinary, type FloatUnary,
+  comparisons,
+  exactUnary,
+  floatBinary,
+  floatUnary,
+  integerBinary,
+  isComparison,
+  narrowBits,
+  type FloatBinary,
+  type FloatUnary,
 } from "./arithmetic.js";
 import { isOp, postorder, type BinaryOp, type Expr, type UnaryOp } from "./expr.js";
 import { addToOdd, fma } from "./intrinsics.js";
@@ -37,7 +44,11 @@ export interface EvaluateOptions {
 type Step = (values: Value[], env: Env) => Value;
 
 /** The values of `roots` under `env`. For many evaluations of the same roots, see `compileExpr`. */
-export function evaluateExpr(roots: readonly Expr[], env: Env, options: EvaluateOptions = {}): Value[] {
+export function evaluateExpr(
+  roots: readonly Expr[],
+  env: Env,
+  options: EvaluateOptions = {},
+): Value[] {
   return compileExpr(roots, options)(env);
 }
 
@@ -107,7 +118,8 @@ function given<T>(source: T | undefined, what: string): T {
 function stepOf(node: Expr, args: readonly number[], typed: boolean): Step {
   const [a, b, c] = args as [number, number, number];
   const type = node.type;
-  const bring = (value: Value): Value => (dtypes[type].kind === "float" ? Number(value) : canonical(value));
+  const bring = (value: Value): Value =>
+    dtypes[type].kind === "float" ? Number(value) : canonical(value);
   if (isOp(node, "const")) {
     const literal = bring(node.attr.value);
     return () => literal;
@@ -167,7 +179,8 @@ function checkStep(node: Expr<"check">, index: number, extent: number): Step {
   return (v, env) => {
     const [value, limit] = [v[index]!, v[extent]!];
     if (value >= 0 && value < limit) return value;
-    if (env.fail === undefined) throw bug(`index ${value} is outside [0, ${limit}) at site ${site}`);
+    if (env.fail === undefined)
+      throw bug(`index ${value} is outside [0, ${limit}) at site ${site}`);
     env.fail(site, value, limit);
     return 0;
   };
@@ -176,7 +189,8 @@ function checkStep(node: Expr<"check">, index: number, extent: number): Step {
 function fmaStep(type: DType, args: readonly number[], typed: boolean): Step {
   const [a, b, c] = args as [number, number, number];
   if (dtypes[type].kind !== "float")
-    return (v) => wrapInteger(integerBinary("add", integerBinary("mul", v[a]!, v[b]!), v[c]!), type);
+    return (v) =>
+      wrapInteger(integerBinary("add", integerBinary("mul", v[a]!, v[b]!), v[c]!), type);
   if (type === "f64" || !typed) return (v) => fma(Number(v[a]), Number(v[b]), Number(v[c]));
   // The product of two floats of 24 bits is exact; the sum rounded to odd rounds right again.
   return (v) => roundFloat(addToOdd(Number(v[a]) * Number(v[b]), Number(v[c])), type);

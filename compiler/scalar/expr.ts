@@ -21,8 +21,23 @@ export interface SymbolInfo {
 }
 
 export type UnaryOp =
-  | "neg" | "abs" | "not" | "floor" | "ceil" | "round" | "trunc" | "sqrt" | "rsqrt"
-  | "exp" | "exp2" | "log" | "log2" | "sin" | "cos" | "tanh" | "erf";
+  | "neg"
+  | "abs"
+  | "not"
+  | "floor"
+  | "ceil"
+  | "round"
+  | "trunc"
+  | "sqrt"
+  | "rsqrt"
+  | "exp"
+  | "exp2"
+  | "log"
+  | "log2"
+  | "sin"
+  | "cos"
+  | "tanh"
+  | "erf";
 
 /**
  * `div` and `mod` of integers round towards minus infinity, with 0 for a zero divisor; `mod` of
@@ -31,8 +46,23 @@ export type UnaryOp =
  * the type shifts every bit out.
  */
 export type BinaryOp =
-  | "add" | "sub" | "mul" | "div" | "mod" | "min" | "max" | "pow"
-  | "and" | "or" | "xor" | "shl" | "shr" | "lt" | "le" | "eq" | "ne";
+  | "add"
+  | "sub"
+  | "mul"
+  | "div"
+  | "mod"
+  | "min"
+  | "max"
+  | "pow"
+  | "and"
+  | "or"
+  | "xor"
+  | "shl"
+  | "shr"
+  | "lt"
+  | "le"
+  | "eq"
+  | "ne";
 
 export interface ExprAttrs {
   /** A literal. Booleans are 0 and 1; integers beyond 2^53 are bigint. */
@@ -94,7 +124,7 @@ export function intern<O extends ExprOp>(
   args: readonly Expr[],
   attr: Expr<O>["attr"],
 ): Expr<O> {
-  const key = `${op}:${type}:${attrKey(attr as AnyAttr)}:${args.map((arg) => arg.id).join(",")}`;
+  const key = `${op}:${type}:${attrKey(attr)}:${args.map((arg) => arg.id).join(",")}`;
   const found = table.get(key);
   if (found !== undefined) return found as Expr<O>;
   const node = Object.freeze({
@@ -104,7 +134,7 @@ export function intern<O extends ExprOp>(
     attr: attr === null ? null : Object.freeze({ ...attr }),
     id: nextId++,
   }) as Expr<O>;
-  table.set(key, node as Expr);
+  table.set(key, node);
   return node;
 }
 
@@ -123,7 +153,7 @@ export function exprScope<T>(body: () => T): T {
 }
 
 export function isOp<O extends ExprOp>(expr: Expr, op: O): expr is Expr<O> {
-  return (expr.op as ExprOp) === op;
+  return expr.op === op;
 }
 
 /** Visits every distinct node below `roots` once, arguments first. Iterative: depth is unbounded. */

@@ -39,6 +39,8 @@ export function instantiate(tree: Expr, params: readonly string[], args: readonl
       return constant(type === "f32" ? Math.fround(value) : value, type);
     }
     // Math.fround is a cast to f32 and back.
-    return isOp(original, "cast") && original.type === "f64" ? cast(node.args[0] ?? node, type) : null;
+    return isOp(original, "cast") && original.type === "f64"
+      ? cast(node.args[0] ?? node, type)
+      : null;
   })[0]!;
 }

@@ -69,7 +69,9 @@ describe("fma", () => {
       fc.tuple(double, double, double),
       fc.tuple(near, near, near),
       // Near cancellation: c is the rounded product.
-      fc.tuple(near, near, fc.constantFrom(-1, -1 + 2 ** -52, 2 ** -60)).map(([a, b, s]) => [a, b, a * b * s] as const),
+      fc
+        .tuple(near, near, fc.constantFrom(-1, -1 + 2 ** -52, 2 ** -60))
+        .map(([a, b, s]) => [a, b, a * b * s] as const),
     );
     fc.assert(
       fc.property(triple, ([a, b, c]) => {

@@ -38,7 +38,8 @@ export function addToOdd(a: number, b: number): number {
   return scratch.getFloat64(0);
 }
 
-const inRange = (x: number): boolean => x === 0 || (Math.abs(x) > 2 ** -400 && Math.abs(x) < 2 ** 400);
+const inRange = (x: number): boolean =>
+  x === 0 || (Math.abs(x) > 2 ** -400 && Math.abs(x) < 2 ** 400);
 
 /**
  * a·b + c rounded once, as IEEE 754 fusedMultiplyAdd (Boldo and Melquiond, "Emulation of a FMA and

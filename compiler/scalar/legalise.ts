@@ -6,7 +6,20 @@
  * comparisons, logic, shifts, neg, abs, add, sub, mul, div, min, max (see `expr.ts` for NaN), sqrt,
  * integer div and mod. Nothing here survives a compiler that re-associates floats (-ffast-math).
  */
-import { cos, d, erf, exp, exp2, f, log, log2, onePlusErf, onePlusTanh, sin, tanh } from "./approximations.js";
+import {
+  cos,
+  d,
+  erf,
+  exp,
+  exp2,
+  f,
+  log,
+  log2,
+  onePlusErf,
+  onePlusTanh,
+  sin,
+  tanh,
+} from "./approximations.js";
 import type { Native } from "./approximations.js";
 import * as build from "./build.js";
 import { isOp, type Expr, type ExprOp } from "./expr.js";

@@ -23,7 +23,9 @@ function liftIntrinsic(name: string): Lifted {
 
 /** The text that `lifted.generated.ts` must have. */
 export function generateLifted(): string {
-  const lifted = liftModule(readFileSync(here("./functions.ts"), "utf8"), { source: "functions.ts" });
+  const lifted = liftModule(readFileSync(here("./functions.ts"), "utf8"), {
+    source: "functions.ts",
+  });
   for (const name of alsoBuiltin) lifted.set(name, liftIntrinsic(name));
   const entries = [...lifted].map(([name, { params, tree }]) => {
     const names = params.map((each) => JSON.stringify(each)).join(", ");
@@ -37,4 +39,5 @@ export function generateLifted(): string {
   ].join("");
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(generatedPath, generateLifted());
+if (process.argv[1] === fileURLToPath(import.meta.url))
+  writeFileSync(generatedPath, generateLifted());

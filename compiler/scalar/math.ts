@@ -16,7 +16,7 @@ const [zero, one] = [literal(0), literal(1)];
 
 const unary = (op: UnaryOp, fold: (x: number) => number): MathFunction => ({
   arity: 1,
-  build: (x) => build.unary(op, x!),
+  build: (x) => build.unary(op, x),
   fold,
 });
 
@@ -73,26 +73,26 @@ export const mathFunctions: Readonly<Record<string, MathFunction>> = {
   floor: unary("floor", Math.floor),
   ceil: unary("ceil", Math.ceil),
   trunc: unary("trunc", Math.trunc),
-  expm1: { arity: 1, build: (x) => expm1(x!), fold: Math.expm1 },
-  log1p: { arity: 1, build: (x) => log1p(x!), fold: Math.log1p },
+  expm1: { arity: 1, build: (x) => expm1(x), fold: Math.expm1 },
+  log1p: { arity: 1, build: (x) => log1p(x), fold: Math.log1p },
   log10: {
     arity: 1,
-    build: (x) => build.mul(build.unary("log", x!), literal(Math.LOG10E)),
+    build: (x) => build.mul(build.unary("log", x), literal(Math.LOG10E)),
     fold: Math.log10,
   },
   tan: {
     arity: 1,
-    build: (x) => build.div(build.unary("sin", x!), build.unary("cos", x!)),
+    build: (x) => build.div(build.unary("sin", x), build.unary("cos", x)),
     fold: Math.tan,
   },
-  round: { arity: 1, build: (x) => roundHalfUp(x!), fold: Math.round },
-  sign: { arity: 1, build: (x) => sign(x!), fold: Math.sign },
+  round: { arity: 1, build: (x) => roundHalfUp(x), fold: Math.round },
+  sign: { arity: 1, build: (x) => sign(x), fold: Math.sign },
   fround: {
     arity: 1,
-    build: (x) => build.cast(build.cast(x!, "f32"), "f64"),
+    build: (x) => build.cast(build.cast(x, "f32"), "f64"),
     fold: Math.fround,
   },
-  pow: { arity: 2, build: (a, b) => power(a!, b!), fold: Math.pow },
+  pow: { arity: 2, build: (a, b) => power(a, b), fold: Math.pow },
   min: many(build.min, Math.min),
   max: many(build.max, Math.max),
 };
@@ -105,14 +105,21 @@ export function power(base: Expr, exponent: Expr): Expr {
 
 /** Members of Math that are other built-in functions of farrier. */
 export const mathBuiltins: readonly string[] = [
-  "sinh", "cosh", "asinh", "acosh", "atanh", "asin", "acos", "atan",
+  "sinh",
+  "cosh",
+  "asinh",
+  "acosh",
+  "atanh",
+  "asin",
+  "acos",
+  "atan",
 ];
 
 /** Functions that farrier exports to be called inside a scalar function. */
 export const intrinsics: Readonly<Record<string, MathFunction>> = {
   erf: unary("erf", erf),
   round_half_even: unary("round", round_half_even),
-  fma: { arity: 3, build: (a, b, c) => build.fma(a!, b!, c!), fold: fma },
+  fma: { arity: 3, build: (a, b, c) => build.fma(a, b, c), fold: fma },
 };
 
 /** Properties that are numbers. */

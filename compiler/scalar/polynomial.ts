@@ -44,7 +44,10 @@ function decompose(expr: Expr): Polynomial {
 const isBig = (atom: Expr): boolean => isOp(atom, "const") && typeof atom.attr.value === "bigint";
 
 /** The factor in front of `monomial`'s true atoms: its coefficient and its bigint literals. */
-function factorOf({ atoms, coefficient }: Monomial): { atoms: readonly Expr[]; factor: number | bigint } {
+function factorOf({ atoms, coefficient }: Monomial): {
+  atoms: readonly Expr[];
+  factor: number | bigint;
+} {
   if (!atoms.some(isBig)) return { atoms, factor: coefficient };
   const bigs = atoms.filter(isBig).map((atom) => (atom as Expr<"const">).attr.value as bigint);
   const factor = bigs.reduce((acc, value) => acc * value, BigInt(coefficient));
@@ -129,15 +132,21 @@ function compare(a: Monomial, b: Monomial): number {
   return 0;
 }
 
-const literal = (value: number): Expr => intern("const", "i64", [], { value: Object.is(value, -0) ? 0 : value });
+const literal = (value: number): Expr =>
+  intern("const", "i64", [], { value: Object.is(value, -0) ? 0 : value });
 
 /** The canonical expression of a polynomial. */
 export function toExpr(polynomial: Polynomial): Expr {
   const terms = [...polynomial].sort(compare).map(({ atoms, coefficient }) => {
     const [first, ...rest] = atoms;
     if (first === undefined) return literal(coefficient);
-    const atomsProduct = rest.reduce((acc: Expr, atom) => intern("mul", "i64", [acc, atom], null), first);
-    return coefficient === 1 ? atomsProduct : intern("mul", "i64", [atomsProduct, literal(coefficient)], null);
+    const atomsProduct = rest.reduce(
+      (acc: Expr, atom) => intern("mul", "i64", [acc, atom], null),
+      first,
+    );
+    return coefficient === 1
+      ? atomsProduct
+      : intern("mul", "i64", [atomsProduct, literal(coefficient)], null);
   });
   const [head, ...tail] = terms;
   if (head === undefined) return literal(0);
@@ -169,7 +178,8 @@ function largestOf(atom: Expr): Polynomial | null {
   const one: Polynomial = [{ atoms: [], coefficient: -1 }];
   if (isOp(atom, "coord")) return sum(polynomialOf(atom.args[0]!), one);
   // A failed check is 0, which is below an extent of at least 1 only.
-  if (isOp(atom, "mod") || (isOp(atom, "check") && rangeOf(atom.args[1]!).min >= 1)) return sum(polynomialOf(atom.args[1]!), one);
+  if (isOp(atom, "mod") || (isOp(atom, "check") && rangeOf(atom.args[1]!).min >= 1))
+    return sum(polynomialOf(atom.args[1]!), one);
   if (isOp(atom, "sym")) return [{ atoms: [atom], coefficient: 1 }];
   const { max } = rangeOf(atom);
   return Number.isFinite(max) ? [{ atoms: [], coefficient: max }] : null;
@@ -190,7 +200,9 @@ export function boundsOf(polynomial: Polynomial): { min: number; max: number } {
     let hi = coefficient;
     for (const atom of atoms) {
       const range = rangeOf(atom);
-      const ends = [lo, hi].flatMap((x) => [range.min, range.max].map((y) => (x === 0 || y === 0 ? 0 : x * y)));
+      const ends = [lo, hi].flatMap((x) =>
+        [range.min, range.max].map((y) => (x === 0 || y === 0 ? 0 : x * y)),
+      );
       lo = Math.min(...ends);
       hi = Math.max(...ends);
     }
@@ -211,9 +223,13 @@ export function provablyNonNegative(polynomial: Polynomial): boolean {
  * Splits `dividend` into the part that `divisor` (a single monomial) divides exactly and the rest:
  * dividend = divisor * quotient + remainder.
  */
-export function divideOut(dividend: Polynomial, divisor: Monomial): { quotient: Polynomial; remainder: Polynomial } {
+export function divideOut(
+  dividend: Polynomial,
+  divisor: Monomial,
+): { quotient: Polynomial; remainder: Polynomial } {
   // Literals of 64 bits wrap around: there is nothing to cancel.
-  if ([divisor, ...dividend].some(({ atoms }) => atoms.some(isBig))) return { quotient: [], remainder: dividend };
+  if ([divisor, ...dividend].some(({ atoms }) => atoms.some(isBig)))
+    return { quotient: [], remainder: dividend };
   const quotient: Monomial[] = [];
   const remainder: Monomial[] = [];
   for (const monomial of dividend) {
@@ -229,9 +245,11 @@ export function divideOut(dividend: Polynomial, divisor: Monomial): { quotient: 
       // A constant splits into whole divisors and what stays between 0 and one.
       const whole = Math.floor(monomial.coefficient / divisor.coefficient);
       quotient.push({ atoms: [], coefficient: whole });
-      remainder.push({ atoms: [], coefficient: monomial.coefficient - whole * divisor.coefficient });
-    }
-    else remainder.push(monomial);
+      remainder.push({
+        atoms: [],
+        coefficient: monomial.coefficient - whole * divisor.coefficient,
+      });
+    } else remainder.push(monomial);
   }
   return { quotient: collect(quotient), remainder: collect(remainder) };
 }

@@ -25,18 +25,20 @@ function compiled(name: PrimitiveName, dtype: DType): (values: readonly Value[])
   return (values) => run({ param: (param) => values[Number(param.slice(1))]! })[0]!;
 }
 
-const ofFloats = primitiveNames.filter((name) => !["and", "or", "xor", "shl", "shr", "not"].includes(name));
+const ofFloats = primitiveNames.filter(
+  (name) => !["and", "or", "xor", "shl", "shr", "not"].includes(name),
+);
 const boolean: PrimitiveName[] = ["identity", "not", "and", "or", "xor", "eq", "ne", "select"];
 
 describe.each(integers)("%s: expression and evaluation agree", (dtype) => {
   test.each(primitiveNames)("%s", (name) => {
     const run = compiled(name, dtype);
-    const { arity, evaluate } = primitive(name);
+    const fn = primitive(name);
     const first = name === "select" ? fc.constantFrom(0n, 1n) : inRange(dtype);
-    const rest = Array.from({ length: arity - 1 }, () => inRange(dtype));
+    const rest = Array.from({ length: fn.arity - 1 }, () => inRange(dtype));
     fc.assert(
       fc.property(fc.tuple(first, ...rest), (values) => {
-        const result = evaluate(...values);
+        const result = fn.evaluate(...values);
         const wanted = typeof result === "boolean" ? Number(result) : wrapInteger(result, dtype);
         expect(run(values)).toBe(wanted);
       }),
@@ -47,30 +49,41 @@ describe.each(integers)("%s: expression and evaluation agree", (dtype) => {
 
 test.each(ofFloats)("f64: %s agrees", (name) => {
   const run = compiled(name, "f64");
-  const { arity, evaluate } = primitive(name);
-  const value = fc.oneof(fc.double(), fc.constantFrom(0, -0, 1, -1, 0.5, -2.5, NaN, Infinity, -Infinity));
+  const fn = primitive(name);
+  const value = fc.oneof(
+    fc.double(),
+    fc.constantFrom(0, -0, 1, -1, 0.5, -2.5, NaN, Infinity, -Infinity),
+  );
   const condition = name === "select" ? fc.constantFrom(0, 1) : value;
   fc.assert(
-    fc.property(fc.tuple(condition, ...Array.from({ length: arity - 1 }, () => value)), (values) => {
-      expect(run(values)).toBe(Number(evaluate(...values)));
-    }),
+    fc.property(
+      fc.tuple(condition, ...Array.from({ length: fn.arity - 1 }, () => value)),
+      (values) => {
+        expect(run(values)).toBe(Number(fn.evaluate(...values)));
+      },
+    ),
   );
 });
 
 test.each(boolean)("bool: %s agrees", (name) => {
   const run = compiled(name, "bool");
-  const { arity, evaluate } = primitive(name);
-  for (let bits = 0; bits < 2 ** arity; bits++) {
-    const values = Array.from({ length: arity }, (_, i) => (bits >> i) & 1);
-    expect(run(values)).toBe(Number(evaluate(...values)));
+  const fn = primitive(name);
+  for (let bits = 0; bits < 2 ** fn.arity; bits++) {
+    const values = Array.from({ length: fn.arity }, (_, i) => (bits >> i) & 1);
+    expect(run(values)).toBe(Number(fn.evaluate(...values)));
   }
 });
 
 describe("meanings", () => {
-  const call = (name: PrimitiveName, ...args: Value[]): unknown => primitive(name).evaluate(...args);
+  const call = (name: PrimitiveName, ...args: Value[]): unknown =>
+    primitive(name).evaluate(...args);
 
   test("division of integers truncates, of floats does not", () => {
-    expect([call("div", -7n, 2n), call("div", 7n, 0n), call("div", -7, 2)]).toEqual([-3n, 0n, -3.5]);
+    expect([call("div", -7n, 2n), call("div", 7n, 0n), call("div", -7, 2)]).toEqual([
+      -3n,
+      0n,
+      -3.5,
+    ]);
     expect(castValue(call("div", -(2n ** 31n), -1n) as bigint, "i64", "i32")).toBe(-(2 ** 31));
   });
 
@@ -80,16 +93,29 @@ describe("meanings", () => {
   });
 
   test("powers of integers", () => {
-    expect([call("pow", 3n, 4n), call("pow", 2n, -1n), call("pow", -1n, -3n)]).toEqual([81n, 0n, -1n]);
+    expect([call("pow", 3n, 4n), call("pow", 2n, -1n), call("pow", -1n, -3n)]).toEqual([
+      81n,
+      0n,
+      -1n,
+    ]);
   });
 
   test("clip lets the upper bound win", () => {
-    expect([call("clip", 5, 0, 3), call("clip", 5, 4, 3), call("clip", NaN, 0, 1)]).toEqual([3, 3, NaN]);
+    expect([call("clip", 5, 0, 3), call("clip", 5, 4, 3), call("clip", NaN, 0, 1)]).toEqual([
+      3,
+      3,
+      NaN,
+    ]);
   });
 
   test("predicates give booleans", () => {
-    for (const name of primitiveNames.filter(isPredicate)) expect(typeof call(name, 1, 2)).toBe("boolean");
-    expect([call("gt", 2, 1), call("is_nan", NaN), call("is_inf", -Infinity)]).toEqual([true, true, true]);
+    for (const name of primitiveNames.filter(isPredicate))
+      expect(typeof call(name, 1, 2)).toBe("boolean");
+    expect([call("gt", 2, 1), call("is_nan", NaN), call("is_inf", -Infinity)]).toEqual([
+      true,
+      true,
+      true,
+    ]);
   });
 
   test("rounding takes ties to even", () => {
@@ -99,5 +125,7 @@ describe("meanings", () => {
 
 test("one object per name", () => {
   expect(primitive("add")).toBe(primitive("add"));
-  expect(new Set(primitiveNames.map((name) => primitive(name).key)).size).toBe(primitiveNames.length);
+  expect(new Set(primitiveNames.map((name) => primitive(name).key)).size).toBe(
+    primitiveNames.length,
+  );
 });

@@ -16,12 +16,39 @@ type Value = number | bigint;
 type Evaluate = ScalarFunction["evaluate"];
 
 const signatures = {
-  identity: 1, neg: 1, abs: 1, sign: 1, not: 1, floor: 1, ceil: 1, round: 1, trunc: 1,
-  is_nan: 1, is_inf: 1,
-  add: 2, sub: 2, mul: 2, div: 2, mod: 2, fmod: 2, min: 2, max: 2, pow: 2,
-  and: 2, or: 2, xor: 2, shl: 2, shr: 2,
-  lt: 2, le: 2, gt: 2, ge: 2, eq: 2, ne: 2,
-  select: 3, clip: 3,
+  identity: 1,
+  neg: 1,
+  abs: 1,
+  sign: 1,
+  not: 1,
+  floor: 1,
+  ceil: 1,
+  round: 1,
+  trunc: 1,
+  is_nan: 1,
+  is_inf: 1,
+  add: 2,
+  sub: 2,
+  mul: 2,
+  div: 2,
+  mod: 2,
+  fmod: 2,
+  min: 2,
+  max: 2,
+  pow: 2,
+  and: 2,
+  or: 2,
+  xor: 2,
+  shl: 2,
+  shr: 2,
+  lt: 2,
+  le: 2,
+  gt: 2,
+  ge: 2,
+  eq: 2,
+  ne: 2,
+  select: 3,
+  clip: 3,
 } as const;
 
 export type PrimitiveName = keyof typeof signatures;
@@ -95,11 +122,15 @@ function power(a: Expr, b: Expr): Expr {
   const [zero, one] = [number(0, type), number(1, type)];
   const parity = build.ne(build.and(b, one), zero);
   const large = build.lt(number(63, type), b);
-  const capped = dtypes[type].bits < 8 ? b : build.select(large, build.add(number(62, type), build.and(b, one)), b);
+  const capped =
+    dtypes[type].bits < 8
+      ? b
+      : build.select(large, build.add(number(62, type), build.and(b, one)), b);
   let result = one;
   let square = a;
   for (let bit = 0; bit < Math.min(6, dtypes[type].bits); bit++) {
-    const set = bit === 0 ? parity : build.ne(build.and(capped, number(bitValue(bit, type), type)), zero);
+    const set =
+      bit === 0 ? parity : build.ne(build.and(capped, number(bitValue(bit, type), type)), zero);
     result = build.mul(result, build.select(set, square, one));
     square = build.mul(square, square);
   }
@@ -138,7 +169,8 @@ const applications: { readonly [P in PrimitiveName]: (a: Expr, b: Expr, c: Expr)
   round: rounding("round"),
   trunc: rounding("trunc"),
   is_nan: (x) => (isFloat(x.type) ? build.ne(x, x) : build.no),
-  is_inf: (x) => (isFloat(x.type) ? build.eq(build.unary("abs", x), number(Infinity, x.type)) : build.no),
+  is_inf: (x) =>
+    isFloat(x.type) ? build.eq(build.unary("abs", x), number(Infinity, x.type)) : build.no,
   add: build.add,
   sub: build.sub,
   mul: build.mul,
@@ -166,7 +198,7 @@ const applications: { readonly [P in PrimitiveName]: (a: Expr, b: Expr, c: Expr)
 
 const compared = (op: Comparison, flip = false): Evaluate => {
   const compare = comparisons[op];
-  return (a, b) => (flip ? compare(b!, a!) : compare(a!, b!));
+  return (a, b) => (flip ? compare(b, a) : compare(a, b));
 };
 
 /** A float operation for numbers, an exact one for bigints; a lone number joins a bigint. */
@@ -175,9 +207,7 @@ function both(
   exact: (a: bigint, b: bigint) => bigint,
 ): (...args: Value[]) => Value {
   return (a, b) =>
-    typeof a === "bigint" || typeof b === "bigint"
-      ? exact(BigInt(a!), BigInt(b!))
-      : float(a!, b!);
+    typeof a === "bigint" || typeof b === "bigint" ? exact(BigInt(a), BigInt(b)) : float(a, b);
 }
 
 const arithmetic = (op: FloatBinary): ((...args: Value[]) => Value) =>
@@ -187,21 +217,21 @@ const arithmetic = (op: FloatBinary): ((...args: Value[]) => Value) =>
 const logic = (op: "and" | "or" | "xor", truth: (a: boolean, b: boolean) => boolean): Evaluate => {
   return (a, b) =>
     typeof a === "bigint" || typeof b === "bigint"
-      ? exactBinary[op](BigInt(a!), BigInt(b!))
+      ? exactBinary[op](BigInt(a), BigInt(b))
       : truth(a !== 0, b !== 0);
 };
 
 const roundingOf = (op: "floor" | "ceil" | "round" | "trunc"): Evaluate => {
-  return (x) => (typeof x === "bigint" ? x : floatUnary[op](x!));
+  return (x) => (typeof x === "bigint" ? x : floatUnary[op](x));
 };
 
 const [lowest, highest] = [arithmetic("min"), arithmetic("max")];
 
 const evaluations: { readonly [P in PrimitiveName]: Evaluate } = {
-  identity: (x) => x!,
-  neg: (x) => -x!,
-  abs: (x) => (typeof x === "bigint" ? exactUnary.abs!(x) : Math.abs(x!)),
-  sign: (x) => (typeof x === "bigint" ? (x > 0n ? 1n : x < 0n ? -1n : 0n) : Math.sign(x!)),
+  identity: (x) => x,
+  neg: (x) => -x,
+  abs: (x) => (typeof x === "bigint" ? exactUnary.abs!(x) : Math.abs(x)),
+  sign: (x) => (typeof x === "bigint" ? (x > 0n ? 1n : x < 0n ? -1n : 0n) : Math.sign(x)),
   not: (x) => (typeof x === "bigint" ? ~x : x === 0),
   floor: roundingOf("floor"),
   ceil: roundingOf("ceil"),
@@ -221,16 +251,16 @@ const evaluations: { readonly [P in PrimitiveName]: Evaluate } = {
   and: logic("and", (a, b) => a && b),
   or: logic("or", (a, b) => a || b),
   xor: logic("xor", (a, b) => a !== b),
-  shl: (a, b) => exactBinary.shl(BigInt(a!), BigInt(b!)),
-  shr: (a, b) => exactBinary.shr(BigInt(a!), BigInt(b!)),
+  shl: (a, b) => exactBinary.shl(BigInt(a), BigInt(b)),
+  shr: (a, b) => exactBinary.shr(BigInt(a), BigInt(b)),
   lt: compared("lt"),
   le: compared("le"),
   gt: compared("lt", true),
   ge: compared("le", true),
   eq: compared("eq"),
   ne: compared("ne"),
-  select: (condition, a, b) => (Number(condition) === 0 ? b! : a!),
-  clip: (x, low, high) => lowest(highest(x!, low!), high!),
+  select: (condition, a, b) => (Number(condition) === 0 ? b : a),
+  clip: (x, low, high) => lowest(highest(x, low), high),
 };
 
 function floatFloorMod(a: number, b: number): number {

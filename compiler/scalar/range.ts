@@ -14,7 +14,12 @@ const cache = new WeakMap<Expr, Range>();
 const times = (a: number, b: number): number => (a === 0 || b === 0 ? 0 : a * b);
 
 function mulRange(a: Range, b: Range): Range {
-  const products = [times(a.min, b.min), times(a.min, b.max), times(a.max, b.min), times(a.max, b.max)];
+  const products = [
+    times(a.min, b.min),
+    times(a.min, b.max),
+    times(a.max, b.min),
+    times(a.max, b.max),
+  ];
   return { min: Math.min(...products), max: Math.max(...products) };
 }
 

@@ -2,13 +2,27 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { DType } from "../ir/dtype.js";
 import {
-  castValue, decodeE8m0, decodeFloat, encodeE8m0, encodeFloat, limits, roundEven, roundFloat, wrapInteger,
+  castValue,
+  decodeE8m0,
+  decodeFloat,
+  encodeE8m0,
+  encodeFloat,
+  limits,
+  roundEven,
+  roundFloat,
+  wrapInteger,
   type SmallFloat,
 } from "./round.js";
 
 const small: SmallFloat[] = ["f16", "bf16", "e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz", "e2m1"];
 const width: Record<SmallFloat, number> = {
-  f16: 16, bf16: 16, e4m3fn: 8, e4m3fnuz: 8, e5m2: 8, e5m2fnuz: 8, e2m1: 4,
+  f16: 16,
+  bf16: 16,
+  e4m3fn: 8,
+  e4m3fnuz: 8,
+  e5m2: 8,
+  e5m2fnuz: 8,
+  e2m1: 4,
 };
 
 describe.each(small)("%s", (dtype) => {
@@ -41,7 +55,14 @@ describe.each(small)("%s", (dtype) => {
 });
 
 test("largest values", () => {
-  const largest = { f16: 65504, e4m3fn: 448, e4m3fnuz: 240, e5m2: 57344, e5m2fnuz: 57344, e2m1: 6 } as const;
+  const largest = {
+    f16: 65504,
+    e4m3fn: 448,
+    e4m3fnuz: 240,
+    e5m2: 57344,
+    e5m2fnuz: 57344,
+    e2m1: 6,
+  } as const;
   for (const [dtype, value] of Object.entries(largest) as [SmallFloat, number][]) {
     expect(roundFloat(value, dtype)).toBe(value);
     expect(roundFloat(value, dtype, { saturate: false })).toBe(value);
@@ -50,7 +71,8 @@ test("largest values", () => {
 });
 
 test("overflow without saturation, as ONNX's Cast", () => {
-  const cast = (value: number, dtype: SmallFloat): number => roundFloat(value, dtype, { saturate: false });
+  const cast = (value: number, dtype: SmallFloat): number =>
+    roundFloat(value, dtype, { saturate: false });
   expect(cast(1e9, "e4m3fn")).toBeNaN();
   expect(cast(-Infinity, "e4m3fnuz")).toBeNaN();
   expect(cast(1e9, "e5m2")).toBe(Infinity);
@@ -87,8 +109,11 @@ test("bf16 is the upper half of f32, rounded", () => {
 
 test("e8m0 rounds as ONNX's round_mode says", () => {
   for (let bits = 0; bits < 255; bits++) expect(encodeE8m0(decodeE8m0(bits))).toBe(bits);
-  const value = (x: number, e8m0: "up" | "down" | "nearest"): number => decodeE8m0(encodeE8m0(x, { e8m0 }));
-  expect([value(5, "up"), value(5, "down"), value(5, "nearest"), value(6, "nearest")]).toEqual([8, 4, 4, 8]);
+  const value = (x: number, e8m0: "up" | "down" | "nearest"): number =>
+    decodeE8m0(encodeE8m0(x, { e8m0 }));
+  expect([value(5, "up"), value(5, "down"), value(5, "nearest"), value(6, "nearest")]).toEqual([
+    8, 4, 4, 8,
+  ]);
   expect(decodeE8m0(encodeE8m0(Infinity))).toBe(2 ** 127);
   expect(decodeE8m0(encodeE8m0(1e-300))).toBe(2 ** -127);
   expect(decodeE8m0(encodeE8m0(-1))).toBeNaN();
@@ -97,8 +122,17 @@ test("e8m0 rounds as ONNX's round_mode says", () => {
 
 test("roundEven", () => {
   const cases: [number, number][] = [
-    [0.5, 0], [1.5, 2], [2.5, 2], [-0.5, -0], [-1.5, -2], [-2.5, -2], [0.49999999999999994, 0],
-    [4503599627370497.5, 4503599627370498], [2 ** 53, 2 ** 53], [-0.2, -0], [Infinity, Infinity],
+    [0.5, 0],
+    [1.5, 2],
+    [2.5, 2],
+    [-0.5, -0],
+    [-1.5, -2],
+    [-2.5, -2],
+    [0.49999999999999994, 0],
+    [4503599627370497.5, 4503599627370498],
+    [2 ** 53, 2 ** 53],
+    [-0.2, -0],
+    [Infinity, Infinity],
   ];
   for (const [given, wanted] of cases) expect(roundEven(given)).toBe(wanted);
 });
@@ -125,7 +159,9 @@ describe("casts", () => {
   });
 
   test("to bool ask for zero", () => {
-    expect([0, -0, 0.1, NaN, -3].map((value) => castValue(value, "f32", "bool"))).toEqual([0, 0, 1, 1, 1]);
+    expect([0, -0, 0.1, NaN, -3].map((value) => castValue(value, "f32", "bool"))).toEqual([
+      0, 0, 1, 1, 1,
+    ]);
   });
 
   test("of 64-bit integers to floats round once", () => {
@@ -137,16 +173,34 @@ describe("casts", () => {
   });
 
   test("wrapping is arithmetic modulo the type", () => {
-    const integers: DType[] = ["i2", "i4", "i8", "i16", "i32", "i64", "u2", "u4", "u8", "u16", "u32", "u64"];
+    const integers: DType[] = [
+      "i2",
+      "i4",
+      "i8",
+      "i16",
+      "i32",
+      "i64",
+      "u2",
+      "u4",
+      "u8",
+      "u16",
+      "u32",
+      "u64",
+    ];
     fc.assert(
-      fc.property(fc.constantFrom(...integers), fc.bigInt({ min: -(2n ** 70n), max: 2n ** 70n }), (dtype, value) => {
-        const [least, most] = limits(dtype).map(BigInt) as [bigint, bigint];
-        const wrapped = BigInt(wrapInteger(value, dtype));
-        expect(wrapped >= least && wrapped <= most).toBe(true);
-        expect((wrapped - value) % (most - least + 1n)).toBe(0n);
-        const number = Number(value);
-        if (Number.isSafeInteger(number)) expect(BigInt(wrapInteger(number, dtype))).toBe(wrapped);
-      }),
+      fc.property(
+        fc.constantFrom(...integers),
+        fc.bigInt({ min: -(2n ** 70n), max: 2n ** 70n }),
+        (dtype, value) => {
+          const [least, most] = limits(dtype).map(BigInt) as [bigint, bigint];
+          const wrapped = BigInt(wrapInteger(value, dtype));
+          expect(wrapped >= least && wrapped <= most).toBe(true);
+          expect((wrapped - value) % (most - least + 1n)).toBe(0n);
+          const number = Number(value);
+          if (Number.isSafeInteger(number))
+            expect(BigInt(wrapInteger(number, dtype))).toBe(wrapped);
+        },
+      ),
     );
   });
 });

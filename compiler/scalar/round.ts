@@ -122,7 +122,9 @@ const tables = new Map<SmallFloat, Float64Array>();
 export function decodeTable(dtype: SmallFloat): Float64Array {
   let table = tables.get(dtype);
   if (table === undefined) {
-    table = Float64Array.from({ length: 1 << formats[dtype].bits }, (_, i) => decodeFloat(i, dtype));
+    table = Float64Array.from({ length: 1 << formats[dtype].bits }, (_, i) =>
+      decodeFloat(i, dtype),
+    );
     tables.set(dtype, table);
   }
   return table;
@@ -163,7 +165,10 @@ export function wrapInteger(value: Value, dtype: DType): Value {
   if (typeof value === "number" && Number.isSafeInteger(value)) {
     const [least, most] = ranges[dtype];
     if (value >= least && value <= most) return value === 0 ? 0 : value;
-    if (bits <= 32) return kind === "int" ? (value << (32 - bits)) >> (32 - bits) : (value << (32 - bits)) >>> (32 - bits);
+    if (bits <= 32)
+      return kind === "int"
+        ? (value << (32 - bits)) >> (32 - bits)
+        : (value << (32 - bits)) >>> (32 - bits);
   }
   const exact = BigInt(value);
   return canonical(kind === "int" ? BigInt.asIntN(bits, exact) : BigInt.asUintN(bits, exact));

@@ -14,7 +14,8 @@ export interface Lifted {
   readonly tree: Expr;
 }
 
-const numberText = (value: number | bigint): string => (Object.is(value, -0) ? "-0" : String(value));
+const numberText = (value: number | bigint): string =>
+  Object.is(value, -0) ? "-0" : String(value);
 
 /** @throws E_INTERNAL for what lifting never makes: integers, loads, coordinates. */
 export function serialiseTree({ params, tree }: Lifted): string {
@@ -22,7 +23,13 @@ export function serialiseTree({ params, tree }: Lifted): string {
   const lines: string[] = [];
   postorder([tree], (node) => {
     places.set(node, lines.length);
-    lines.push(nodeText(node, params, node.args.map((arg) => places.get(arg)!)));
+    lines.push(
+      nodeText(
+        node,
+        params,
+        node.args.map((arg) => places.get(arg)!),
+      ),
+    );
   });
   return lines.join(";");
 }

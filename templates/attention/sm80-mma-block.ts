@@ -119,6 +119,15 @@ export class AttentionBlock {
   }
 }
 
+/** The rows of a tile that a thread copies: one a pass. */
+export interface TileRows {
+  /** Binds the rows, a lane for each pass. */
+  readonly lanes: Scope;
+  /** Binds the row of one pass. */
+  readonly pass: (pass: number) => Scope;
+  readonly exists: readonly Value[];
+}
+
 /** One of the three operands' tiles. */
 export class TileLoader {
   readonly copy: TileCopy;
@@ -143,28 +152,23 @@ export class TileLoader {
     });
   }
 
-  /**
-   * Starts a tile of which each pass has a scope with its row bound, and a predicate of that row.
-   * `pass` scopes are of one lane; `along` is the coordinate within rows.
-   */
-  load(
-    into: Block, value: Expr, source: CopySource | null, along: Expr, target: Value,
-    passes: readonly { readonly scope: Scope; readonly exists: Value }[], guard: Value | null,
-  ): void {
-    const { kernel } = this.#block;
-    const { b } = kernel;
-    const inTile = this.copy.insideTile();
-    const widths = source === null ? [] : this.#widths();
-    const first = integer(b, "mul", this.copy.column, chunkElements);
-    passes.forEach(({ scope, exists }, pass) => {
-      const inside = both(b, inTile[pass]!, guard);
-      if (source !== null) {
-        const row = scope.child({ block: into }).bind(along, first, { multiple: chunkElements });
-        this.copy.issuePass(row, source, target, pass, (step) => ({
-          guard: inside, bytes: b.op("selp.b32", "s32", widths[step] ?? 16, 0, exists),
-        }));
-      } else this.#compute(into, value, along, target, pass, scope, both(b, exists, guard), inside);
-    });
+  /** Starts a tile; `along` is the coordinate within rows. */
+  load(into: Block, value: Expr, source: CopySource | null, along: Expr, target: Value, rows: TileRows, guard: Value | null): void {
+    const { b } = this.#block.kernel;
+    const inside = this.copy.insideTile().map((inTile) => both(b, inTile, guard));
+    if (source === null) {
+      rows.exists.forEach((exists, pass) => {
+        this.#compute(into, value, along, target, pass, rows.pass(pass), both(b, exists, guard), inside[pass]!);
+      });
+      return;
+    }
+    const widths = this.#widths();
+    const scope = rows.lanes.child({ block: into })
+      .bind(along, integer(b, "mul", this.copy.column, chunkElements), { multiple: chunkElements });
+    this.copy.issue(scope, source, target, (pass, step) => ({
+      guard: inside[pass]!,
+      bytes: b.op("selp.b32", "s32", widths[step] ?? 16, 0, rows.exists[pass]!),
+    }));
   }
 
   /** Elements one by one: what is not there is zero. */

@@ -110,21 +110,6 @@ export class TileCopy {
     });
   }
 
-  /** Copies of one pass, whose row `scope` binds. */
-  issuePass(scope: Scope, source: CopySource, target: Value, pass: number, limits: (step: number) => ChunkLimits): void {
-    const b = this.#b;
-    const offset = legal(source.offset);
-    scope.inBlock(() => {
-      const from = elementAddress(scope, source.buffer, offset);
-      for (let step = 0; step < this.plan.steps; step++) {
-        const { guard, bytes } = limits(step);
-        const extra = bytes === null ? [] : [bytes];
-        const shift = step * this.plan.perRow * chunkElements * 2;
-        b.lineIf(guard, ptx.copyAsync(16), this.place(target, pass, step), address(from.base, from.offset + shift), chunkBytes, ...extra);
-      }
-    });
-  }
-
   /** Stores one chunk of eight elements. */
   store(target: Value, pass: number, step: number, words: readonly Value[], guard: Value | null): void {
     this.#b.lineIf(guard, ptx.storeShared("b32", 4), this.place(target, pass, step), vector(words));

@@ -29,7 +29,7 @@ describe("tensors", () => {
     expect(error.code).toBe("E_WEIGHTS");
     expect(error.message).toContain(
       '2 missing: "transformer.h.0.ln_1.weight", "transformer.h.1.mlp.c_fc.bias"; ' +
-        '2 unexpected: "transformer.h.2.ln_1.bias", "score.weight"; ' +
+        '2 unexpected: "score.weight", "transformer.h.2.ln_1.bias"; ' +
         '1 wrong: "transformer.wpe.weight" is f32 [64, 128], expected a float [128, 64]',
     );
   });

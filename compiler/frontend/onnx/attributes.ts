@@ -1,10 +1,10 @@
 /** A node's attributes by the types that its operator gives them; what nobody asks for is an error. */
 import { FarrierError } from "../../errors.js";
 import { printable } from "../files/source-file.js";
-import type { OnnxAttribute, OnnxAttributeType, OnnxGraph, OnnxTensor } from "./wire/types.js";
+import type { OnnxAttribute, OnnxGraph, OnnxTensor } from "./wire/types.js";
 
-type Valued = Exclude<OnnxAttributeType, "sparse_tensor" | "sparse_tensors">;
-type ValueOf<T extends Valued> = Extract<OnnxAttribute, { type: T; value: unknown }>["value"];
+type Valued = Extract<OnnxAttribute, { value: unknown }>;
+type ValueOf<T extends Valued["type"]> = Extract<Valued, { type: T }>["value"];
 
 export class Attributes {
   readonly #all: ReadonlyMap<string, OnnxAttribute>;
@@ -100,7 +100,7 @@ export class Attributes {
     }
   }
 
-  #value<T extends Valued>(name: string, type: T): ValueOf<T> | undefined {
+  #value<T extends Valued["type"]>(name: string, type: T): ValueOf<T> | undefined {
     this.#known.add(name);
     const attribute = this.#all.get(name);
     if (attribute === undefined) return undefined;
@@ -108,7 +108,7 @@ export class Attributes {
       const what = `attribute "${name}": expected ${type}, found ${attribute.type}`;
       throw new FarrierError("E_ATTR_TYPE", what, { where: this.#where });
     }
-    return (attribute as { value: ValueOf<T> }).value;
+    return (attribute as Extract<Valued, { type: T }>).value as ValueOf<T>;
   }
 
   #number(name: string, value: bigint): number {

@@ -1,10 +1,11 @@
 /** Tensors of the model as constants: weights stay in their files, small values are literals. */
 import { FarrierError } from "../../errors.js";
 import { constant } from "../../ir/build.js";
-import { isFloat } from "../../ir/dtype.js";
+import { isFloat, type DType } from "../../ir/dtype.js";
 import type { GraphBuilder, Node } from "../../ir/graph.js";
 import { printable, type SourceFile } from "../files/source-file.js";
 import type { ModelTensor } from "../model.js";
+import { elemTypeOf } from "./wire/elem-type.js";
 import type { OnnxTensor } from "./wire/types.js";
 import { largestTable, type ConstantBytes } from "./host-values.js";
 
@@ -66,6 +67,15 @@ export class Constants {
     let candidate = name;
     for (let i = 1; this.#stored.has(candidate); i++) candidate = `${name}#${i}`;
     return candidate;
+  }
+
+  /** The dtype that an attribute names by ONNX's code. */
+  dtypeOf(code: number, where: string): DType {
+    const type = elemTypeOf(code);
+    if (type === undefined)
+      throw new FarrierError("E_DTYPE_UNKNOWN", `element type ${code}, known are 1..26`, { where });
+    if (type.dtype !== null) return type.dtype;
+    throw new FarrierError("E_TYPE_UNSUPPORTED", `element type ${type.name}`, { where });
   }
 
   /** Factors of a normalisation are around one, also where they are random. */

@@ -191,11 +191,11 @@ function settled(value: Expr): Expr | null {
 
 /** i64 values as a node: what `Shape` gives. */
 export function dimensions(g: GraphBuilder, values: readonly Expr[], rank = 1): Node {
-  if (rank === 0 && values.length === 1) return dim(g, values[0]!);
   if (values.every((value) => isConst(value))) {
     const literals = values.map((value) => (value as Expr<"const">).attr.value);
-    return literal(g, "i64", [values.length], literals);
+    return literal(g, "i64", rank === 0 ? [] : [values.length], literals);
   }
+  if (rank === 0) return dim(g, values[0]!);
   return concat(
     g,
     values.map((value) => reshape(g, dim(g, value), [1])),

@@ -8,6 +8,7 @@ import type { ConstantSource } from "../../ir/ops.js";
 import { toBytes } from "../../ir/tensor.js";
 import { op } from "../../rewrite/pattern.js";
 import { rule, type Rule } from "../../rewrite/rule.js";
+import { constValue } from "../../scalar/build.js";
 
 /** The bytes of a constant if they may be read now and are at most `limit`. */
 export type ConstantBytes = (node: Node, limit: number) => Uint8Array | null;
@@ -37,7 +38,7 @@ function constantsBelow(
   const seen = new Set<Node>([node]);
   const stack = [node];
   for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
-    if (seen.size > mostNodes || !isSmall(next)) return null;
+    if (seen.size > mostNodes || !isSmall(next) || !isClosed(next)) return null;
     if (isNode(next, "constant")) {
       const bytes = literalBytes(next) ?? bytesOf(next, largestFileConstant);
       if (bytes === null) return null;
@@ -52,9 +53,15 @@ function constantsBelow(
   return found;
 }
 
+/** Whether no attribute of `node` is over symbols. */
+function isClosed(node: Node): boolean {
+  if (isNode(node, "slice")) return node.attrs.starts.every((start) => constValue(start) !== null);
+  return node.op !== "attention";
+}
+
 function isSmall(node: Node): boolean {
   const count = staticElements(node);
-  const depth = isNode(node, "matmul") ? staticElements(node.inputs[0]!) : 1;
+  const depth = isNode(node, "matmul") ? constValue(node.inputs[0]!.shape.at(-1)!) : 1;
   return count !== null && count <= mostElements && depth !== null && count * depth <= mostWork;
 }
 

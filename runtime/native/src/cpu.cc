@@ -142,13 +142,12 @@ class Cpu final : public Device {
     fail("E_UNSUPPORTED", "graphs are for GPUs: a CPU has none", "run the entry instead");
   }
 
-  std::vector<double> time(size_t steps, int repeats, Stream stream, const std::function<void(size_t)>& step) override {
-    (void)stream;
+  std::vector<double> time(size_t steps, int repeats, Stream stream, const std::function<void(Stream, size_t)>& step) override {
     std::vector<std::vector<double>> times(steps);
     for (int r = 0; r < repeats; r++)
       for (size_t i = 0; i < steps; i++) {
         const auto start = std::chrono::steady_clock::now();
-        step(i);
+        step(stream, i);
         times[i].push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
       }
     std::vector<double> out;

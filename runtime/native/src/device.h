@@ -80,8 +80,8 @@ class Device : public Object {
   virtual std::unique_ptr<Kernels> load(const Bundle& bundle, const TargetPlans& target, const Advance& advance) = 0;
   // Records what `body` puts into the stream that it is given. E_UNSUPPORTED.
   virtual std::unique_ptr<Graph> capture(const std::function<void(Stream)>& body) = 0;
-  // Median milliseconds of each step: `step(i)` puts it into the stream; all steps, `repeats` times.
-  virtual std::vector<double> time(size_t steps, int repeats, Stream stream, const std::function<void(size_t)>& step) = 0;
+  // Median milliseconds of each step: `step(stream, i)` puts it into that stream; all steps, `repeats` times.
+  virtual std::vector<double> time(size_t steps, int repeats, Stream stream, const std::function<void(Stream, size_t)>& step) = 0;
 
   // Memory of the caller's own, so that it can neither be freed twice nor outlive the device.
   void* user_alloc(uint64_t bytes);

@@ -215,7 +215,7 @@ std::vector<double> Exec::profile(const Arguments& arguments, Stream stream, int
   const Plan& plan = prepare(arguments);
   clear_status(plan, stream);
   for (const Step& s : plan.steps) step(s, stream);  // warm
-  return device().time(plan.steps.size(), repeats, stream, [&](size_t i) { step(plan.steps[i], stream); });
+  return device().time(plan.steps.size(), repeats, stream, [&](Stream to, size_t i) { step(plan.steps[i], to); });
 }
 
 RecordedGraph::RecordedGraph(std::shared_ptr<Exec> exec, const Arguments& arguments)

@@ -7,7 +7,10 @@ import { machine } from "../device.js";
 
 export interface BundleParts {
   /** plan.json. */
-  readonly plan: { readonly entries: readonly { name: string }[]; readonly targets: object };
+  readonly plan: Readonly<Record<string, unknown>> & {
+    readonly entries: readonly { readonly name: string; readonly [key: string]: unknown }[];
+    readonly targets: object;
+  };
   /** C of the CPU's kernels; compiled to kernels/cpu.portable.so. */
   readonly cpu?: string;
   /** PTX files below kernels/. */

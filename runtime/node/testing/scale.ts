@@ -30,6 +30,131 @@ void add(void* const* b, const int64_t* s, int64_t row, void* scratch) {
 }
 `;
 
+/** The same for GPUs: a block a row. */
+const ptx = String.raw`// runs on a GPU, and on the mock driver
+.version 7.0
+.target sm_80
+.address_size 64
+
+.visible .entry twice(.param .u64 in_, .param .u64 tmp_, .param .u64 out_, .param .s64 n_)
+{
+  .reg .b64 %in, %tmp, %out, %n, %i, %step, %at;
+  .reg .b32 %t, %w;
+  .reg .f32 %v;
+  .reg .pred %done;
+  ld.param.u64 %in, [in_];
+  ld.param.u64 %tmp, [tmp_];
+  ld.param.u64 %out, [out_];
+  ld.param.s64 %n, [n_];
+  mov.u32 %t, %tid.x;
+  mov.u32 %w, %ntid.x;
+  cvt.u64.u32 %i, %t;
+  cvt.u64.u32 %step, %w;
+loop:
+  setp.ge.s64 %done, %i, %n;
+  @%done bra end;
+  mad.lo.s64 %at, %i, 4, %in;
+  ld.global.f32 %v, [%at];
+  add.rn.f32 %v, %v, %v;
+  mad.lo.s64 %at, %i, 4, %tmp;
+  st.global.f32 [%at], %v;
+  mad.lo.s64 %at, %i, 4, %out;
+  st.global.f32 [%at], %v;
+  add.s64 %i, %i, %step;
+  bra loop;
+end:
+  ret;
+}
+
+.visible .entry scale(.param .u64 x_, .param .u64 w_, .param .u64 tmp_, .param .u64 status_, .param .s64 seq_)
+{
+  .reg .b64 %x, %w, %tmp, %status, %seq, %i, %step, %at, %row, %first;
+  .reg .b32 %t, %seven;
+  .reg .f32 %v, %s;
+  .reg .pred %done, %bad;
+  ld.param.u64 %x, [x_];
+  ld.param.u64 %w, [w_];
+  ld.param.u64 %tmp, [tmp_];
+  ld.param.u64 %status, [status_];
+  ld.param.s64 %seq, [seq_];
+  mov.u32 %t, %ctaid.x;
+  cvt.u64.u32 %row, %t;
+  mul.lo.s64 %row, %row, %seq;
+  shl.b64 %row, %row, 2;
+  add.s64 %x, %x, %row;
+  add.s64 %tmp, %tmp, %row;
+  ld.global.f32 %v, [%x];
+  setp.lt.f32 %bad, %v, 0f00000000;
+  mov.u32 %seven, 7;
+  @%bad st.global.u32 [%status], %seven;
+  mov.u32 %t, %tid.x;
+  cvt.u64.u32 %i, %t;
+  mov.u32 %t, %ntid.x;
+  cvt.u64.u32 %step, %t;
+loop:
+  setp.ge.s64 %done, %i, %seq;
+  @%done bra end;
+  mad.lo.s64 %at, %i, 4, %x;
+  ld.global.f32 %v, [%at];
+  and.b64 %first, %i, 3;
+  mad.lo.s64 %at, %first, 4, %w;
+  ld.global.f32 %s, [%at];
+  mul.rn.f32 %v, %v, %s;
+  mad.lo.s64 %at, %i, 4, %tmp;
+  st.global.f32 [%at], %v;
+  add.s64 %i, %i, %step;
+  bra loop;
+end:
+  ret;
+}
+
+.visible .entry add(.param .u64 tmp_, .param .u64 offset_, .param .u64 out_, .param .u64 total_, .param .u64 count_, .param .s64 seq_)
+{
+  .reg .b64 %tmp, %offset, %out, %total, %count, %seq, %i, %step, %at, %row, %sum;
+  .reg .b32 %t, %b;
+  .reg .f32 %v, %o;
+  .reg .pred %done, %first;
+  ld.param.u64 %tmp, [tmp_];
+  ld.param.u64 %offset, [offset_];
+  ld.param.u64 %out, [out_];
+  ld.param.u64 %total, [total_];
+  ld.param.u64 %count, [count_];
+  ld.param.s64 %seq, [seq_];
+  mov.u32 %b, %ctaid.x;
+  cvt.u64.u32 %row, %b;
+  mad.lo.s64 %at, %row, 4, %offset;
+  ld.global.f32 %o, [%at];
+  mul.lo.s64 %row, %row, %seq;
+  shl.b64 %row, %row, 2;
+  add.s64 %tmp, %tmp, %row;
+  add.s64 %out, %out, %row;
+  mov.u32 %t, %tid.x;
+  cvt.u64.u32 %i, %t;
+  or.b32 %b, %b, %t;
+  setp.ne.u32 %first, %b, 0;
+  @%first bra start;
+  ld.global.u64 %sum, [%total];
+  add.s64 %sum, %sum, 1;
+  st.global.u64 [%total], %sum;
+  st.global.u64 [%count], %sum;
+start:
+  mov.u32 %t, %ntid.x;
+  cvt.u64.u32 %step, %t;
+loop:
+  setp.ge.s64 %done, %i, %seq;
+  @%done bra end;
+  mad.lo.s64 %at, %i, 4, %tmp;
+  ld.global.f32 %v, [%at];
+  add.rn.f32 %v, %v, %o;
+  mad.lo.s64 %at, %i, 4, %out;
+  st.global.f32 [%at], %v;
+  add.s64 %i, %i, %step;
+  bra loop;
+end:
+  ret;
+}
+`;
+
 const kernels = (gpu: boolean): object[] =>
   [
     { symbol: "twice", family: "map" },
@@ -122,9 +247,7 @@ const target = (gpu: boolean): object => ({
   entries: { main: [plan(gpu, 1, 16), plan(gpu, 17, 64)] },
 });
 
-export function scaleBundle(
-  targets: readonly ("cpu" | "sm_80")[] = ["cpu"],
-): BundleParts & { plan: Record<string, unknown> } {
+export function scaleBundle(targets: readonly ("cpu" | "sm_80")[] = ["cpu"]): BundleParts {
   return {
     plan: {
       format: 1,
@@ -151,9 +274,7 @@ export function scaleBundle(
       checks: { "7": "input x: a row begins with a negative number" },
     },
     ...(targets.includes("cpu") ? { cpu: source } : {}),
-    ...(targets.includes("sm_80")
-      ? { ptx: { "k.ptx": "// mock\n.version 7.0\n.target sm_80\n" } }
-      : {}),
+    ...(targets.includes("sm_80") ? { ptx: { "k.ptx": ptx } } : {}),
     weights: [{ name: "scale", dtype: "F32", shape: [4], data: new Float32Array([1, 2, 3, 4]) }],
   };
 }

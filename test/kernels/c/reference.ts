@@ -9,7 +9,6 @@ import type {
   Store,
 } from "../../../compiler/kernel/desc.js";
 import { rawName } from "../../../compiler/kernel/desc.js";
-import { packedOffset } from "../../../compiler/kernel/packing.js";
 import { targetNamed } from "../../../compiler/kernel/target.js";
 import { compileExpr, type Env, type Value } from "../../../compiler/scalar/evaluate.js";
 import { isOp, type Expr } from "../../../compiler/scalar/expr.js";
@@ -88,7 +87,23 @@ class Interpreter {
   }
 }
 
+const known = new Map<string, Memory>();
+
+/** What `desc` computes. The same case runs on several instruction sets, so answers are kept. */
 export function reference(desc: KernelDesc, values: Values, symbols: Symbols): Memory {
+  const sums = Object.entries(values).map(([name, v]) => [
+    name,
+    Array.from(v).reduce((a, x, i) => a + x * (i + 1), 0),
+  ]);
+  const key = JSON.stringify([desc.label, symbols, sums]);
+  const before = known.get(key);
+  if (before !== undefined) return before;
+  const memory = interpret(desc, values, symbols);
+  known.set(key, memory);
+  return memory;
+}
+
+function interpret(desc: KernelDesc, values: Values, symbols: Symbols): Memory {
   const interpreter = new Interpreter(desc, values, symbols);
   if (desc.family === "map") map(interpreter, desc);
   else if (desc.family === "reduce") reduce(interpreter, desc);
@@ -110,16 +125,15 @@ function reduce(at: Interpreter, desc: ReduceDesc): void {
 
 function gemm(at: Interpreter, desc: GemmDesc): void {
   const [n, k] = [at.value(desc.nExtent), at.value(desc.kExtent)];
-  const layout = targetNamed("cpu").packing(desc.dtype);
-  const right = (kAt: number, column: number): number => {
-    if (desc.b.kind === "strided") {
-      at.set(desc.k, kAt);
-      at.set(desc.n, column);
-      return at.value(desc.b.value);
-    }
-    return at.memory[desc.b.operand]![
-      at.value(packedOffset(layout, int(kAt), int(column), int(k)))
-    ]!;
+  const { columns } = targetNamed("cpu").packing(desc.dtype);
+  const right = (p: number, column: number): number => {
+    if (desc.b.kind === "packed")
+      return at.memory[desc.b.operand]![
+        (column - (column % columns)) * k + p * columns + (column % columns)
+      ]!;
+    at.set(desc.k, p);
+    at.set(desc.n, column);
+    return at.value(desc.b.value);
   };
   at.each(desc.batch, desc.batchExtents, () => {
     const b = Float64Array.from({ length: n * desc.group * k }, (_, i) =>
@@ -141,35 +155,48 @@ function gemm(at: Interpreter, desc: GemmDesc): void {
   });
 }
 
+/** `value` over two coordinates, row by row: bodies are slow to interpret, products are not. */
+function matrix(
+  at: Interpreter,
+  value: Expr,
+  [x, rows]: readonly [Expr, number],
+  [y, columns]: readonly [Expr, number],
+): Float64Array[] {
+  return Array.from({ length: rows }, (_, i) => {
+    at.set(x, i);
+    return Float64Array.from({ length: columns }, (_, j) => (at.set(y, j), at.value(value)));
+  });
+}
+
+const dot = (a: Float64Array, b: Float64Array): number =>
+  a.reduce((sum, x, i) => sum + x * b[i]!, 0);
+
 function attention(at: Interpreter, desc: AttentionDesc): void {
   const { extents } = desc;
   const [d, e] = [at.value(extents.d), at.value(extents.e)];
-  at.each([desc.b, desc.g, desc.r, desc.q], [extents.b, extents.g, extents.r, extents.q], () => {
-    const keys = Math.min(at.value(extents.k), at.value(desc.bounds.end));
-    const scores: number[] = [];
-    for (let k = Math.max(0, at.value(desc.bounds.first)); k < keys; k++) {
-      at.set(desc.k, k);
-      let dot = 0;
-      for (let i = 0; i < d; i++) {
-        at.set(desc.d, i);
-        dot += at.value(desc.queries) * at.value(desc.keys);
-      }
-      at.params.set("score", dot * desc.scale);
-      scores[k] = at.value(desc.score);
-    }
-    const top = scores.reduce((a, b) => Math.max(a, b), -Infinity);
-    const weights = scores.map((s) => (top === -Infinity ? 0 : Math.exp(s - top)));
-    const total = weights.reduce((a, b) => a + b, 0);
-    for (let i = 0; i < e; i++) {
-      at.set(desc.e, i);
-      let acc = 0;
-      weights.forEach((w, k) => {
+  at.each([desc.b, desc.g], [extents.b, extents.g], () => {
+    const keyCount = at.value(extents.k);
+    const keys = matrix(at, desc.keys, [desc.k, keyCount], [desc.d, d]);
+    const values = matrix(at, desc.values, [desc.k, keyCount], [desc.e, e]);
+    at.each([desc.r, desc.q], [extents.r, extents.q], () => {
+      const query = matrix(at, desc.queries, [int(0), 1], [desc.d, d])[0]!;
+      const end = Math.min(keyCount, at.value(desc.bounds.end));
+      const scores: number[] = [];
+      for (let k = Math.max(0, at.value(desc.bounds.first)); k < end; k++) {
         at.set(desc.k, k);
-        acc += w * at.value(desc.values);
-      });
-      at.params.set("acc", total === 0 ? 0 : acc / total);
-      at.store(desc.stores);
-    }
+        at.params.set("score", dot(query, keys[k]!) * desc.scale);
+        scores[k] = at.value(desc.score);
+      }
+      const top = scores.reduce((a, b) => Math.max(a, b), -Infinity);
+      const weights = scores.map((s) => (top === -Infinity ? 0 : Math.exp(s - top)));
+      const total = weights.reduce((a, b) => a + b, 0);
+      for (let i = 0; i < e; i++) {
+        at.set(desc.e, i);
+        const acc = weights.reduce((sum, w, k) => sum + w * values[k]![i]!, 0);
+        at.params.set("acc", total === 0 ? 0 : acc / total);
+        at.store(desc.stores);
+      }
+    });
   });
 }
 

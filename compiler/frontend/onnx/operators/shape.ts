@@ -6,11 +6,12 @@ import {
   constantScalar,
   iota,
   literal,
+  reshape,
 } from "../../../ir/build.js";
 import { isFloat, type DType } from "../../../ir/dtype.js";
-import type { Node, Shape } from "../../../ir/graph.js";
+import type { Node, Shape as Dims } from "../../../ir/graph.js";
 import { elements } from "../../../ir/shape.js";
-import { add, ceilDiv, constValue, int, isConst, max, sub, unary, zero } from "../../../scalar/build.js";
+import { ceilDiv, constValue, int, isConst, max, sub, zero } from "../../../scalar/build.js";
 import { isOp, type Expr } from "../../../scalar/expr.js";
 import { rangeOf } from "../../../scalar/range.js";
 import type { Call } from "../call.js";
@@ -65,7 +66,7 @@ export function ConstantOfShape(call: Call): Node {
 }
 
 /** Sizes that must not be negative. */
-function shapeFrom(call: Call, dims: readonly Expr[]): Shape {
+function shapeFrom(call: Call, dims: readonly Expr[]): Dims {
   const bad = dims.find((dim) => rangeOf(dim).max < 0);
   if (bad !== undefined) throw call.error("E_DIM_NEGATIVE", `a dimension of ${rangeOf(bad).max}`);
   if (dims.some((dim) => isOp(dim, "const") && constValue(dim) === null))
@@ -135,7 +136,7 @@ export function Trilu(call: Call): Node {
 
 const scalarOf = (call: Call, x: Node): Node => {
   const value = call.host.elements(x);
-  return value?.length === 1 ? dimensions(call.g, value, 0) : x;
+  return value?.length === 1 ? dimensions(call.g, value, 0) : reshape(call.g, x, []);
 };
 
 const zeroOf = (call: Call, dtype: DType): Node => constantScalar(call.g, dtype, 0);
