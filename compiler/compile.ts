@@ -2,11 +2,11 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { hashedFile, writeBundle, type FileEntry } from "./bundle/write.js";
+import { checkPlace, hashedFile, writeBundle, type FileEntry } from "./bundle/write.js";
 import { machineFingerprint } from "./bundle/machine.js";
 import { TargetAssembler, type AssembledTarget } from "./bundle/assemble.js";
 import { SourceTable } from "./bundle/sources.js";
-import { bundleReport, type Report } from "./bundle/report.js";
+import { bundleReport, PassLog, type Report, type ReportSource } from "./bundle/report.js";
 import { weightFiles, sourcePolicy, type WeightsMode } from "./bundle/weights.js";
 import { compileC } from "./codegen/c/compile.js";
 import { FarrierError } from "./errors.js";
@@ -49,7 +49,7 @@ export interface CompiledBundle {
 }
 
 /** A model after its passes and partition: everything but text on disk. */
-export interface LoweredModel {
+export interface LoweredModel extends ReportSource {
   readonly model: ImportedModel;
   readonly graphs: readonly { readonly name: string; readonly graph: Graph }[];
   readonly sources: SourceTable;
@@ -63,15 +63,15 @@ export interface LoweredModel {
  */
 export async function compile(source: string | ImportedModel, options: CompileOptions = {}): Promise<CompiledBundle> {
   const output = options.output ?? (typeof source === "string" ? defaultOutput(source) : "model.farrier");
-  if (fs.existsSync(output) && options.force !== true)
-    throw new FarrierError("E_BUNDLE_EXISTS", "there is something here already", { file: output, hint: "choose another place with -o, or --force to move this aside" });
+  checkPlace(output, options.force === true);
   const lowered = await lower(source, options);
   const built = await buildNative(lowered, options);
   try {
     const report = bundleReport(lowered);
     const plan = bundlePlan(lowered, built?.libraries ?? {});
-    writeBundle(output, contentOf(lowered, plan, report, built), { force: options.force === true, version });
-    return { path: output, report, notices: lowered.model.notices };
+    const aside = writeBundle(output, contentOf(lowered, plan, report, built), { force: options.force === true, version });
+    const notices = [...lowered.model.notices, ...(aside === null ? [] : [`the bundle that stood at ${output} is now ${aside}`])];
+    return { path: output, report, notices };
   } finally {
     if (built !== null) fs.rmSync(built.directory, { recursive: true, force: true });
   }
@@ -91,13 +91,17 @@ export async function lower(source: string | ImportedModel, options: CompileOpti
   const scalar = scalarReader(model);
   const fired = new Set<string>();
   const strict = options.numerics === "strict";
-  const graphs = model.entries.map(({ name, graph }) => ({
-    name,
-    graph: runPasses(graph, { strict, bytes: scalar.bytes }, (pass, after, changed) => {
+  const log = new PassLog();
+  const graphs = model.entries.map(({ name, graph }) => {
+    let before = graph;
+    const passed = runPasses(graph, { strict, bytes: scalar.bytes }, (pass, after, changed) => {
       if (changed) fired.add(pass);
+      log.record(name, pass, before, after);
+      before = after;
       options.afterPass?.(name, pass, after);
-    }),
-  }));
+    });
+    return { name, graph: passed };
+  });
   requireFusions(options.requireFusion ?? [], fired);
   const checks = new Map<Node, number>();
   const site = (node: Node): number => {
@@ -105,8 +109,9 @@ export async function lower(source: string | ImportedModel, options: CompileOpti
     return checks.get(node)!;
   };
   const sources = new SourceTable(sourcePolicy(weights, model));
+  const shared = { strict, fuse: options.fuse !== false, scalar: scalar.value, site };
   const lowered = targets.map((target) => {
-    const partitionOptions: PartitionOptions = { target, strict, fuse: options.fuse !== false, scalar: scalar.value, site };
+    const partitionOptions: PartitionOptions = { target, ...shared };
     const memory = new Memory();
     const entries = graphs.map(({ name, graph }) => ({ name, graph, partition: partition(graph, partitionOptions, memory) }));
     const steps = [...memory.derived.values()].map((weight: DerivedWeight) => weightSteps(graphs[0]!.graph, weight, partitionOptions));
@@ -114,7 +119,8 @@ export async function lower(source: string | ImportedModel, options: CompileOpti
     return { ...assembled, target, partitions: entries };
   });
   const messages = [...checks].map(([node, number]) => [String(number), `${nameIn(graphs[0]!.graph, node)}: index out of range`] as const);
-  return { model, graphs, sources, targets: lowered, checks: Object.fromEntries(messages) };
+  const reported = { symbols: model.symbols, passes: log.reports, options: { ...shared, site: () => 1 } };
+  return { ...reported, model, graphs, sources, targets: lowered, checks: Object.fromEntries(messages) };
 }
 
 function requireFusions(wanted: readonly string[], fired: ReadonlySet<string>): void {

@@ -1,49 +1,270 @@
-/** `report.json`: what fused into what, and what did not and why. */
-import type { Partition } from "../kernel/partition.js";
-import type { KernelDesc } from "../kernel/desc.js";
-import type { AssembledTarget } from "./assemble.js";
+/** `report.json`: what fused into what, what did not and why. `docs/report.md` describes the file. */
+import { FarrierError } from "../errors.js";
+import { weightNodes } from "../ir/cones.js";
+import { topological, type Graph } from "../ir/graph.js";
+import type { Family } from "../kernel/desc.js";
+import type { PlannedKernel } from "../kernel/memory.js";
+import { partition, type Partition, type PartitionOptions } from "../kernel/partition.js";
 import type { Target } from "../kernel/target.js";
+import type { PlanSymbol } from "../plan/plan.js";
+import type { AssembledTarget } from "./assemble.js";
+import { largestBytes, leastBytes, temporaryBytes } from "./report-intermediates.js";
+import { KernelNames } from "./report-words.js";
 
 export interface Report {
+  readonly format: 1;
+  readonly numerics: "strict" | "fast";
+  /** False where the bundle was compiled with `--no-fusion`. */
+  readonly fusion: boolean;
+  /** The dimensions that vary. Bytes in this report are for the largest of each. */
+  readonly symbols: readonly PlanSymbol[];
+  /** In the order in which they ran, for each entry. */
+  readonly passes: readonly PassReport[];
   readonly targets: readonly TargetReport[];
+}
+
+/** What one pass did to the graph of one entry. */
+export interface PassReport {
+  readonly entry: string;
+  readonly pass: string;
+  readonly changed: boolean;
+  /** Operators in the graph before and after it. */
+  readonly before: number;
+  readonly after: number;
+  /** Operators whose number it changed, and by how much: `{ "normalize": 5, "map": -20 }`. */
+  readonly operators: Readonly<Record<string, number>>;
 }
 
 export interface TargetReport {
   readonly target: string;
-  readonly entries: readonly {
-    readonly name: string;
-    readonly launches: number;
-    readonly arenaBytes: number;
-    readonly kernels: readonly { readonly family: string; readonly symbol: string; readonly computes: string; readonly prologue: readonly string[] }[];
-    readonly refusals: Partition["refusals"];
-  }[];
+  /** Distinct kernels, those of the weight program included. */
+  readonly kernels: number;
+  /** The weight program: weights that kernels read, of which some are source tensors as stored. */
+  readonly weights: { readonly count: number; readonly stored: number; readonly bytes: number };
+  readonly entries: readonly EntryReport[];
 }
 
-export function bundleReport(lowered: {
-  readonly targets: readonly (AssembledTarget & { readonly target: Target; readonly partitions: readonly { name: string; partition: Partition }[] })[];
-}): Report {
+export interface EntryReport {
+  readonly name: string;
+  /** Steps of kind kernel. */
+  readonly launches: number;
+  /** The same with fusion off and shape arithmetic gone; null where that plan does not exist. */
+  readonly launchesBefore: number | null;
+  readonly arenaBytes: number;
+  readonly intermediates: {
+    /** Bytes of temporaries that kernels write, in all. */
+    readonly bytes: number;
+    /** With fusion off. */
+    readonly before: number | null;
+    /** The least that a plan of one launch for each product and attention could write. */
+    readonly least: number;
+  };
+  readonly kernels: readonly KernelReport[];
+  /** Every value that passes between kernels through memory, and why. */
+  readonly values: readonly ValueReport[];
+  /** Fusions that were tried and failed, equal ones once. */
+  readonly refusals: readonly RefusalReport[];
+}
+
+/** One launch. */
+export interface KernelReport {
+  readonly family: Family;
+  /** The function in the bundle: launches that share it share a kernel. */
+  readonly symbol: string;
+  /** The chosen configuration of the family, as text. */
+  readonly config: string;
+  /** For people: the operator, and the model's names of what it works on. */
+  readonly computes: string;
+  /** Operators computed as its operands are read. */
+  readonly prologue: readonly string[];
+  /** Operators computed on its results before they are written. */
+  readonly epilogue: readonly string[];
+  /** Values that it writes. */
+  readonly writes: readonly string[];
+}
+
+export interface ValueReport {
+  readonly name: string;
+  readonly bytes: number;
+  /** Numbers of launches of the entry. */
+  readonly writer: number;
+  readonly readers: readonly number[];
+  readonly why: string;
+}
+
+export interface RefusalReport {
+  /** What could not take the value: an `epilogue`, or an `operand` of an anchor. */
+  readonly limit: string;
+  readonly found: string;
+  /** Values that it concerned. */
+  readonly nodes: readonly string[];
+}
+
+/** What the report is made from. */
+export interface ReportSource {
+  readonly symbols: readonly PlanSymbol[];
+  readonly passes: readonly PassReport[];
+  readonly graphs: readonly { readonly name: string; readonly graph: Graph }[];
+  /** With which the model was partitioned, the target apart. */
+  readonly options: Omit<PartitionOptions, "target">;
+  readonly targets: readonly (AssembledTarget & {
+    readonly target: Target;
+    readonly partitions: readonly { name: string; partition: Partition }[];
+  })[];
+}
+
+export function bundleReport(source: ReportSource): Report {
+  const least = new Map(source.graphs.map(({ name, graph }) => [name, leastBytes(graph)]));
   return {
-    targets: lowered.targets.map(({ target, plans, partitions }) => ({
-      target: target.name,
-      entries: partitions.map(({ name, partition }) => {
-        const plan = plans.entries[name]![0]!;
-        return {
-          name,
-          launches: plan.steps.length,
-          arenaBytes: plan.arenaBytes,
-          kernels: partition.kernels.map((kernel, index) => ({
-            family: kernel.desc.family,
-            symbol: plans.kernels[plan.steps[index]!.kernel]!.symbol,
-            computes: kernel.desc.label,
-            prologue: prologueOf(kernel.desc),
-          })),
-          refusals: partition.refusals,
-        };
-      }),
-    })),
+    format: 1,
+    numerics: source.options.strict ? "strict" : "fast",
+    fusion: source.options.fuse,
+    symbols: source.symbols.map(({ name, min, max, divisor }) => ({ name, min, max, divisor })),
+    passes: source.passes,
+    targets: source.targets.map((made) => targetReport(source, made, least)),
   };
 }
 
-function prologueOf(desc: KernelDesc): string[] {
-  return desc.family === "gemm" || desc.family === "reduce" ? desc.stages.map((stage) => stage.name) : [];
+function targetReport(
+  source: ReportSource,
+  made: ReportSource["targets"][number],
+  least: ReadonlyMap<string, number>,
+): TargetReport {
+  const { plans, target, partitions } = made;
+  return {
+    target: target.name,
+    kernels: plans.kernels.length,
+    weights: {
+      count: plans.weights.length,
+      stored: plans.weights.filter((weight) => weight.alias !== undefined).length,
+      bytes: plans.weights.reduce((sum, weight) => sum + weight.bytes, 0),
+    },
+    entries: partitions.map(({ name, partition: own }) => {
+      const graph = source.graphs.find((each) => each.name === name)!.graph;
+      const before = unfused(graph, { ...source.options, target, fuse: false });
+      const plan = plans.entries[name]![0]!;
+      return {
+        name,
+        launches: plan.steps.length,
+        launchesBefore: before?.length ?? null,
+        arenaBytes: plan.arenaBytes,
+        intermediates: {
+          bytes: temporaryBytes(own.kernels),
+          before: before === null ? null : temporaryBytes(before),
+          least: least.get(name)!,
+        },
+        kernels: kernelReports(graph, own, made, name),
+        values: valueReports(own.kernels),
+        refusals: refusalReports(own.refusals),
+      };
+    }),
+  };
+}
+
+/** The kernels of an entry with fusion off; null where an operator has no kernel of its own. */
+function unfused(graph: Graph, options: PartitionOptions): readonly PlannedKernel[] | null {
+  try {
+    return partition(graph, options).kernels;
+  } catch (error) {
+    if (error instanceof FarrierError && error.code === "E_OP_UNSUPPORTED") return null;
+    throw error;
+  }
+}
+
+function kernelReports(
+  graph: Graph,
+  { kernels }: Partition,
+  { plans, kernels: rendered }: ReportSource["targets"][number],
+  entry: string,
+): KernelReport[] {
+  const names = new KernelNames(graph, weightNodes(topological(graph)));
+  const steps = plans.entries[entry]![0]!.steps;
+  return kernels.map((kernel, index) => {
+    const { computes, prologue, epilogue } = names.of(kernel);
+    const number = steps[index]!.kernel;
+    const written = kernel.buffers.filter(
+      ({ place }, i) => kernel.desc.operands[i]!.access !== "read" && place !== "status",
+    );
+    return {
+      family: kernel.desc.family,
+      symbol: plans.kernels[number]!.symbol,
+      config: rendered[number]!.config,
+      computes,
+      prologue,
+      epilogue,
+      writes: written.map(({ name }) => name),
+    };
+  });
+}
+
+function valueReports(kernels: readonly PlannedKernel[]): ValueReport[] {
+  const users = (id: string, not: "read" | "write"): number[] =>
+    kernels.flatMap(({ desc, buffers }, number) =>
+      buffers.some((b, i) => b.id === id && desc.operands[i]!.access !== not) ? [number] : [],
+    );
+  const values = new Map(
+    kernels.flatMap(({ buffers }) => buffers.map((buffer) => [buffer.id, buffer] as const)),
+  );
+  return [...values.values()].flatMap((buffer) => {
+    if (buffer.place !== "temp") return [];
+    const [writer] = users(buffer.id, "read");
+    const readers = users(buffer.id, "write");
+    const why = whyStored(kernels[writer!]!, readers.map((number) => kernels[number]!));
+    return [{ name: buffer.name, bytes: largestBytes(buffer), writer: writer!, readers, why }];
+  });
+}
+
+const startsFromMemory = ({ desc }: PlannedKernel): boolean =>
+  desc.family === "gemm" || desc.family === "attention";
+
+function whyStored(writer: PlannedKernel, readers: readonly PlannedKernel[]): string {
+  if (readers.length > 1 && !startsFromMemory(writer))
+    return `computed once for ${readers.length} kernels`;
+  if (startsFromMemory(writer) && readers.some(startsFromMemory))
+    return "passes from one product or attention to another";
+  const [reader] = readers;
+  if (reader === undefined) return "nothing reads it";
+  if (startsFromMemory(writer)) return `a ${reader.desc.family} kernel reads it`;
+  return startsFromMemory(reader)
+    ? `the ${reader.desc.family} reads it as strided memory`
+    : `passes from a ${writer.desc.family} to a ${reader.desc.family} kernel`;
+}
+
+function refusalReports(refusals: Partition["refusals"]): RefusalReport[] {
+  const groups = new Map<string, { limit: string; found: string; nodes: string[] }>();
+  for (const { limit, found, node } of refusals) {
+    const key = `${limit}: ${found}`;
+    const group = groups.get(key) ?? { limit, found, nodes: [] };
+    group.nodes.push(node);
+    groups.set(key, group);
+  }
+  return [...groups.values()];
+}
+
+/** Notes what each pass did; `before` is the graph that it was given. */
+export class PassLog {
+  readonly reports: PassReport[] = [];
+
+  record(entry: string, pass: string, before: Graph, after: Graph): void {
+    const [old, now] = [countOperators(before), countOperators(after)];
+    const operators: Record<string, number> = {};
+    for (const op of [...new Set([...old.keys(), ...now.keys()])].sort()) {
+      const change = (now.get(op) ?? 0) - (old.get(op) ?? 0);
+      if (change !== 0) operators[op] = change;
+    }
+    const total = (counts: ReadonlyMap<string, number>): number =>
+      [...counts.values()].reduce((sum, count) => sum + count, 0);
+    const sizes = { before: total(old), after: total(now) };
+    this.reports.push({ entry, pass, changed: before !== after, ...sizes, operators });
+  }
+}
+
+/** Operators of a graph by name; what weights are made with is not among them. */
+function countOperators(graph: Graph): Map<string, number> {
+  const order = topological(graph);
+  const weights = weightNodes(order);
+  const counts = new Map<string, number>();
+  for (const { op } of order.filter((node) => !weights.has(node)))
+    counts.set(op, (counts.get(op) ?? 0) + 1);
+  return counts;
 }

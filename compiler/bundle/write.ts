@@ -4,9 +4,12 @@ import fs from "node:fs";
 import path from "node:path";
 import { FarrierError } from "../errors.js";
 import type { BundlePlan } from "../plan/plan.js";
+import { bindingFiles } from "./binding.js";
 
 /** A file's entry in the manifest: small files by one hash, weights by the chunk. */
-export type FileEntry = { readonly bytes: number; readonly sha256: string } | { readonly bytes: number; readonly chunks: readonly string[] };
+export type FileEntry =
+  | { readonly bytes: number; readonly sha256: string }
+  | { readonly bytes: number; readonly chunks: readonly string[] };
 
 export interface BundleContent {
   readonly plan: BundlePlan;
@@ -26,29 +29,85 @@ export interface WriteOptions {
   readonly version: string;
 }
 
-/** @throws FarrierError E_BUNDLE_EXISTS, E_IO */
-export function writeBundle(target: string, content: BundleContent, options: WriteOptions): void {
-  const exists = fs.existsSync(target);
-  if (exists && !options.force)
-    throw new FarrierError("E_BUNDLE_EXISTS", "there is something here already", { file: target, hint: "choose another place with -o, or --force to move this aside" });
+const reasonOf = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error);
+
+const temporaryName = (target: string): string =>
+  path.join(
+    path.dirname(path.resolve(target)),
+    `.${path.basename(path.resolve(target))}.${randomBytes(6).toString("hex")}.tmp`,
+  );
+
+/**
+ * Whether a bundle can be written here, asked before the work of compiling it.
+ * @throws FarrierError E_BUNDLE_EXISTS, E_IO
+ */
+export function checkPlace(target: string, force: boolean): void {
+  const found = fs.lstatSync(target, { throwIfNoEntry: false });
+  if (found !== undefined) {
+    if (!fs.existsSync(path.join(target, "manifest.json")))
+      throw new FarrierError("E_BUNDLE_EXISTS", "there is something here that is not a bundle", {
+        file: target,
+        hint: "choose another place with -o: --force moves bundles aside, and nothing else",
+      });
+    if (!force)
+      throw new FarrierError("E_BUNDLE_EXISTS", "there is a bundle here already", {
+        file: target,
+        hint: "choose another place with -o, or --force to move this one aside",
+      });
+  }
   const parent = path.dirname(path.resolve(target));
-  const temporary = path.join(parent, `.${path.basename(target)}.${randomBytes(6).toString("hex")}.tmp`);
+  if (!fs.existsSync(parent))
+    throw new FarrierError("E_IO", `the directory ${parent} does not exist`, {
+      file: target,
+      hint: "make it first, or choose another place with -o",
+    });
+  const probe = temporaryName(target);
   try {
-    fs.mkdirSync(parent, { recursive: true });
+    fs.mkdirSync(probe);
+    fs.rmdirSync(probe);
+  } catch (error) {
+    throw new FarrierError("E_IO", `cannot write here: ${reasonOf(error)}`, {
+      file: target,
+      hint: "choose another place with -o",
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Writes the bundle, all of it or nothing.
+ * @returns where a bundle that stood here was moved, or null
+ * @throws FarrierError E_BUNDLE_EXISTS, E_IO
+ */
+export function writeBundle(
+  target: string,
+  content: BundleContent,
+  options: WriteOptions,
+): string | null {
+  checkPlace(target, options.force);
+  const temporary = temporaryName(target);
+  try {
     fs.mkdirSync(temporary);
     fill(temporary, content, options);
-    if (exists) fs.renameSync(target, asideName(target));
+    const aside = fs.existsSync(target) ? asideName(target) : null;
+    if (aside !== null) fs.renameSync(target, aside);
     fs.renameSync(temporary, target);
+    return aside;
   } catch (error) {
     fs.rmSync(temporary, { recursive: true, force: true });
     if (error instanceof FarrierError) throw error;
-    throw new FarrierError("E_IO", `cannot write the bundle: ${error instanceof Error ? error.message : String(error)}`, { file: target, cause: error });
+    throw new FarrierError("E_IO", `cannot write the bundle: ${reasonOf(error)}`, {
+      file: target,
+      cause: error,
+    });
   }
 }
 
 function asideName(target: string): string {
+  const base = path.resolve(target);
   for (let i = 1; ; i++) {
-    const name = `${target}.old${i}`;
+    const name = `${base}.old${i}`;
     if (!fs.existsSync(name)) return name;
   }
 }
@@ -60,9 +119,13 @@ function fill(directory: string, content: BundleContent, { version }: WriteOptio
     const file = path.join(directory, name);
     fs.mkdirSync(path.dirname(file), { recursive: true });
     fs.writeFileSync(file, bytes);
-    files.set(name, { bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") });
+    files.set(name, {
+      bytes: bytes.length,
+      sha256: createHash("sha256").update(bytes).digest("hex"),
+    });
   };
   for (const [name, text] of content.texts) put(name, text);
+  for (const [name, text] of bindingFiles(content.plan)) put(name, text);
   put("plan.json", `${JSON.stringify(content.plan, null, 1)}\n`);
   for (const [name, entry] of content.write(directory)) files.set(name, entry);
   const manifest = {
@@ -76,7 +139,10 @@ function fill(directory: string, content: BundleContent, { version }: WriteOptio
     ...(content.references.size === 0 ? {} : { references: sorted(content.references) }),
     files: sorted(files),
   };
-  fs.writeFileSync(path.join(directory, "manifest.json"), `${JSON.stringify(manifest, null, 1)}\n`);
+  fs.writeFileSync(
+    path.join(directory, "manifest.json"),
+    `${JSON.stringify(manifest, null, 1)}\n`,
+  );
 }
 
 const sorted = <T>(map: ReadonlyMap<string, T>): Record<string, T> =>

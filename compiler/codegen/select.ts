@@ -11,6 +11,7 @@ import { reduceCpu } from "../../templates/reduce/cpu.js";
 import { sm80Map } from "../../templates/map/sm80.js";
 import { sm80Reduce } from "../../templates/reduce/sm80.js";
 
+import { sm80MmaAttention } from "../../templates/attention/sm80-mma.js";
 import { sm80SimtAttention } from "../../templates/attention/sm80-simt.js";
 import { sm80MmaGemm } from "../../templates/gemm/sm80-mma.js";
 import { sm80SimtGemm } from "../../templates/gemm/sm80-simt.js";
@@ -25,7 +26,7 @@ const templates: { readonly [L in Target["language"]]: Candidates } = {
     map: [any(sm80Map)],
     reduce: [any(sm80Reduce)],
     gemm: [any(sm80MmaGemm), any(sm80SimtGemm)],
-    attention: [any(sm80SimtAttention)],
+    attention: [any(sm80MmaAttention), any(sm80SimtAttention)],
   },
 };
 

@@ -5,6 +5,7 @@ import { foldNorms } from "./fold-norms.js";
 import { mergeProducts } from "./merge-products.js";
 import { raiseAttention } from "./raise-attention.js";
 import { raiseNorms } from "./raise-norms.js";
+import { raisePositions } from "./raise-positions.js";
 import { raiseRotary } from "./raise-rotary.js";
 
 export interface PassContext {
@@ -19,6 +20,7 @@ export interface Pass {
 }
 
 export const passes: readonly Pass[] = [
+  raisePositions,
   raiseNorms,
   // Before attention, so that rotated queries and keys are one node each.
   raiseRotary,

@@ -53,8 +53,8 @@ export const comparisons: { readonly [O in Comparison]: (a: Value, b: Value) => 
   lt: (a, b) => a < b,
   le: (a, b) => a <= b,
   // Mixed number and bigint never arise in one type, but are compared by value all the same.
-  eq: (a, b) => a === b || (typeof a !== typeof b && a == b),
-  ne: (a, b) => a !== b && (typeof a === typeof b || a != b),
+  eq: (a, b) => a === b || (typeof a !== typeof b && a <= b && a >= b),
+  ne: (a, b) => a !== b && (typeof a === typeof b || a < b || a > b),
 };
 
 /** Integer operations on bigints of any size; a zero divisor gives 0. */

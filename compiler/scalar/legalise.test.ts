@@ -135,7 +135,7 @@ const cases: Partial<Record<BuiltinName, Case>> = {
     low: -87,
     high: 100,
     bound: 3,
-    exact: builtin("sigmoid").evaluate as (v: number) => number,
+    exact: (v) => 1 / (1 + Math.exp(-v)),
   },
 };
 
@@ -167,8 +167,8 @@ describe.each(Object.entries(targets))("f32 on a target with what %s has", (name
     "%s",
     (fn, { low, high, bound, exact, special = [], limit = Infinity }) => {
       const inputs = [
-        ...spread(low, high, 15_000),
-        ...spread(-2, 2, 15_000),
+        ...spread(low, high, 6000),
+        ...spread(-2, 2, 6000),
         ...everywhere,
         ...special.map(Math.fround),
       ]
@@ -189,7 +189,7 @@ describe.each(Object.entries(targets))("f32 on a target with what %s has", (name
   ] as const)("%s is relatively accurate from %f on", (fn, low, bound) => {
     const relative = (found: number, wanted: number): number =>
       found === wanted ? 0 : Math.abs(found - wanted) / Math.abs(wanted);
-    const inputs = [...spread(low, 9, 15_000), 0, -0].filter((v) => v >= low);
+    const inputs = [...spread(low, 9, 6000), 0, -0].filter((v) => v >= low);
     const found = worst(builtin(fn).apply([x]), native, inputs, stable[fn], relative);
     console.log(`${name} ${fn} from ${low}: ${found.error.toExponential(2)} at ${found.at}`);
     expect(found.error).toBeLessThanOrEqual(bound);
@@ -224,8 +224,8 @@ describe.each(Object.entries(targets))("f32 on a target with what %s has", (name
         if (found === 0) expect(found).toBe(Math.fround(power(a, b)));
         largest = Math.max(largest, error);
       }
-    for (const a of spread(0.01, 50, 300))
-      for (const b of spread(-12, 12, 100)) {
+    for (const a of spread(0.01, 50, 100))
+      for (const b of spread(-12, 12, 40)) {
         const found = Number(evaluate({ param: (param) => (param === "x" ? a : b) })[0]);
         largest = Math.max(largest, ulps(found, a ** b));
       }
@@ -247,7 +247,7 @@ describe.each(Object.entries(targets))("f32 on a target with what %s has", (name
     const found = worst(
       build.binary("pow", base, x),
       native,
-      spread(-9, 9, 2000),
+      spread(-9, 9, 1000),
       (v) => 10000 ** v,
     );
     expect(found.error).toBeLessThanOrEqual(1.5);
@@ -268,7 +268,7 @@ describe.each(Object.entries(targets))("f32 on a target with what %s has", (name
 
   test.each(["floor", "ceil", "round", "trunc"] as const)("%s is exact", (fn) => {
     const inputs = [
-      ...spread(-9, 9, 3000),
+      ...spread(-9, 9, 500),
       ...everywhere,
       0.5,
       1.5,
@@ -295,13 +295,13 @@ describe.each(Object.entries(targets))("f32 on a target with what %s has", (name
   });
 
   test.each(builtinNames)("%s is close to its own body", (fn) => {
-    const { arity, evaluate, apply } = builtin(fn);
-    const args = Array.from({ length: arity }, (_, i) => build.param(`p${i}`, "f32"));
-    const run = compileExpr(legalise([apply(args)], native), { round: "typed" });
+    const body = builtin(fn);
+    const args = Array.from({ length: body.arity }, (_, i) => build.param(`p${i}`, "f32"));
+    const run = compileExpr(legalise([body.apply(args)], native), { round: "typed" });
     const rest = [0.75, 1.25];
     for (const value of [...spread(-3, 3, 200), 0, 10, -10, 30]) {
-      const given = [value, ...rest].slice(0, arity);
-      const wanted = Number(evaluate(...given));
+      const given = [value, ...rest].slice(0, body.arity);
+      const wanted = Number(body.evaluate(...given));
       const found = Number(run({ param: (param) => given[Number(param.slice(1))]! })[0]);
       if (Object.is(found, wanted)) continue;
       const error = Math.abs(found - wanted);

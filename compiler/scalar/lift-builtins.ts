@@ -16,9 +16,9 @@ export const generatedPath = here("./lifted.generated.ts");
 const alsoBuiltin = ["erf", "fma"];
 
 function liftIntrinsic(name: string): Lifted {
-  const { arity, build } = intrinsics[name]!;
-  const params = ["x", "y", "z"].slice(0, Number(arity));
-  return { params, tree: build(...params.map((each) => param(each, "f64"))) };
+  const intrinsic = intrinsics[name]!;
+  const params = ["x", "y", "z"].slice(0, Number(intrinsic.arity));
+  return { params, tree: intrinsic.build(...params.map((each) => param(each, "f64"))) };
 }
 
 /** The text that `lifted.generated.ts` must have. */

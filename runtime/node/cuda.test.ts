@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { devices, FarrierRuntimeError, load, Tensor, type Model } from "./index.js";
+import { devices, type FarrierRuntimeError, load, Tensor, type Model } from "./index.js";
 import { compileC, writeBundle, type BundleParts } from "./testing/bundle.js";
 import { scaleBundle } from "./testing/scale.js";
 

@@ -83,16 +83,16 @@ export class RowReduction {
     const columns = layout === "columns";
     let scope = this.#root.child({ block: row, lanes: columns ? lanes : 1 });
     const outside = this.#b.into(index, () => this.#bindRow(scope));
-    const passes: Pass[] = [];
+    const walks: Walk[] = [];
     this.#desc.stages.forEach((stage, i) => {
       const walk = this.#walk(i);
       scope = this.#stage(scope, stage, i, walk);
-      passes.push(this.#pass(walk));
+      walks.push(walk);
     });
     if (this.#desc.elementStores.length > 0) {
       const walk = this.#walk(this.#desc.stages.length);
       for (const chunk of this.#steps(scope, walk)) emitStores(chunk.scope, this.#desc.elementStores);
-      passes.push(this.#pass(walk));
+      walks.push(walk);
     }
     const rowStores = this.kernel.section();
     this.#storeRows(scope, rowStores);
@@ -100,6 +100,8 @@ export class RowReduction {
     const blockRows = columns ? threads * lanes : threads / rowThreads;
     const count = constValue(rows);
     const ragged = blockRows > 1 && (count === null || count % blockRows !== 0);
+    // Only now: later walks add to the text of earlier ones what they share with them.
+    const passes = walks.map((walk) => this.#pass(walk));
     return { index: index.lines(), ragged, outside: outside.text, row: row.lines(), passes, rowStores: rowStores.lines() };
   }
 

@@ -170,7 +170,7 @@ export class TileCopy {
     if (!Number.isInteger(groups)) throw bug(`a tile of ${columns.size} columns in groups of ${lanes}`);
     const total = rows.size * groups;
     const rowsFirst = lanes === 1 && !this.#alongColumns();
-    const places = b.into(setup, () => this.#split(outer, Math.ceil(total / threads), rowsFirst ? rows.size : groups));
+    const places = b.into(setup, () => this.#split(outer, total, rowsFirst ? rows.size : groups));
     const columnPieces = new Map<string, Piece>();
     const rowPieces = new Map<string, Piece>();
     const slowSide = rowsFirst ? columns : rows;
@@ -201,13 +201,14 @@ export class TileCopy {
   }
 
   /** Position of each access of a thread on the fast and on the slow side of the tile. */
-  #split(outer: Scope, count: number, fastest: number): Split[] {
+  #split(outer: Scope, total: number, fastest: number): Split[] {
     const b = this.#b;
     const { threads } = this.#spec;
+    const count = Math.ceil(total / threads);
     const tid = outer.kernel.special("%tid.x");
     if (fastest % threads === 0) return this.#wideSplit(tid, count, fastest / threads);
     const first = { fast: b.op("rem.u32", "s32", tid, fastest), slow: b.op("div.u32", "s32", tid, fastest), at: tid, steps: 0 };
-    return Array.from({ length: count }, (_, i) => {
+    const splits = Array.from({ length: count }, (_, i): Split => {
       if (i === 0) return first;
       const at = b.op(binaryInstruction.add.s32!, "s32", tid, i * threads);
       // Where the fast side divides the threads, all accesses of a thread share their place on it.
@@ -215,6 +216,10 @@ export class TileCopy {
         return { fast: first.fast, slow: b.op(binaryInstruction.add.s32!, "s32", first.slow, i * (threads / fastest)), at, steps: i * (threads / fastest) };
       return { fast: b.op("rem.u32", "s32", at, fastest), slow: b.op("div.u32", "s32", at, fastest), at, steps: null };
     });
+    if (count * threads === total) return splits;
+    // The last access runs past the tile: its place stays inside, whatever is read for it.
+    const last = splits.pop()!;
+    return [...splits, { ...last, slow: b.op(binaryInstruction.min.s32!, "s32", last.slow, total / fastest - 1) }];
   }
 
   /** The fast side takes all threads `turns` times over. */

@@ -108,7 +108,7 @@ export class Attributes {
       const what = `attribute "${name}": expected ${type}, found ${attribute.type}`;
       throw new FarrierError("E_ATTR_TYPE", what, { where: this.#where });
     }
-    return (attribute as Extract<Valued, { type: T }>).value as ValueOf<T>;
+    return (attribute as unknown as { readonly value: ValueOf<T> }).value;
   }
 
   #number(name: string, value: bigint): number {

@@ -142,7 +142,8 @@ export class Call {
   finish(): void {
     this.attrs.finish();
     const extra = this.#inputs.findIndex((value, i) => value !== undefined && !this.#seen.has(i));
-    if (extra >= 0) throw this.error("E_INPUT_UNKNOWN", `input ${extra} is none of this operator's`);
+    if (extra >= 0)
+      throw this.error("E_INPUT_UNKNOWN", `input ${extra} is none of this operator's`);
   }
 }
 

@@ -107,7 +107,9 @@ function findCycle(
   const done = new Set<OnnxNode>();
   const open = new Set<OnnxNode>();
   for (const root of nodes) {
-    const stack: { node: OnnxNode; next: number }[] = done.has(root) ? [] : [{ node: root, next: 0 }];
+    const stack: { node: OnnxNode; next: number }[] = done.has(root)
+      ? []
+      : [{ node: root, next: 0 }];
     open.add(root);
     while (stack.length > 0) {
       const top = stack[stack.length - 1]!;
@@ -121,7 +123,7 @@ function findCycle(
       if (input === undefined || done.has(input)) continue;
       if (open.has(input)) {
         const from = stack.findIndex((each) => each.node === input);
-        return stack.slice(from).map((each) => each.node).reverse();
+        return fromFirst(stack.slice(from).map((each) => each.node).reverse());
       }
       open.add(input);
       stack.push({ node: input, next: 0 });
@@ -129,4 +131,10 @@ function findCycle(
     open.delete(root);
   }
   return null;
+}
+
+/** The same cycle, told from its first node on. */
+function fromFirst(cycle: readonly OnnxNode[]): OnnxNode[] {
+  const first = cycle.reduce((best, node, i) => (node.index < cycle[best]!.index ? i : best), 0);
+  return [...cycle.slice(first), ...cycle.slice(0, first)];
 }

@@ -60,7 +60,12 @@ export class Constants {
     const modelTensor = { name: unique, dtype, shape, place, random };
     this.#stored.set(unique, { tensor: modelTensor, bytes: () => data.bytes() });
     const source = { kind: "file", file: file.name, offset, bytes, tensor: unique } as const;
-    return constant(this.#g, this.#withBytes ? source : { kind: "absent", tensor: unique }, dtype, shape);
+    return constant(
+      this.#g,
+      this.#withBytes ? source : { kind: "absent", tensor: unique },
+      dtype,
+      shape,
+    );
   }
 
   #unique(name: string): string {
@@ -91,7 +96,9 @@ export class Constants {
     const { source } = node.attrs;
     if (source.kind === "literal") return source.data;
     const stored = this.#stored.get(source.tensor);
-    return source.kind === "file" && source.bytes <= largestTable ? (stored?.bytes() ?? null) : null;
+    return source.kind === "file" && source.bytes <= largestTable
+      ? (stored?.bytes() ?? null)
+      : null;
   };
 
   /** In the order in which the graph first needs them. */

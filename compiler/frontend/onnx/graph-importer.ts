@@ -195,9 +195,7 @@ export class GraphImporter {
     const { opsets } = body;
     const inner = { scope, opsets, attributes, prefix: `${where}, `, depth, checks: null };
     this.#nodes(nodes, inner);
-    return body.outputs
-      .slice(0, node.outputs.length)
-      .map((name) => this.#value(name, inner));
+    return body.outputs.slice(0, node.outputs.length).map((name) => this.#value(name, inner));
   }
 
   #define(node: OnnxNode, outputs: readonly Node[], frame: Frame, where: string): void {

@@ -92,7 +92,12 @@ export class HostValues {
     if (values === null) return node;
     if (values.every((value) => isConst(value))) {
       const literals = values.map((value) => (value as Expr<"const">).attr.value);
-      return literal(this.#g, dtype, shape.map((each) => constValue(each)!), literals);
+      return literal(
+        this.#g,
+        dtype,
+        shape.map((each) => constValue(each)!),
+        literals,
+      );
     }
     return dtype === "i64" ? dimensions(this.#g, values, shape.length) : node;
   }

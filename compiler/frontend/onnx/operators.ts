@@ -76,5 +76,7 @@ export const operators: ReadonlyMap<string, OperatorEntry> = new Map(
 );
 
 export function versionText({ since, until }: OperatorEntry): string {
-  return until === undefined ? `defined from opset ${since} on` : `defined in opsets ${since} to ${until}`;
+  return until === undefined
+    ? `defined from opset ${since} on`
+    : `defined in opsets ${since} to ${until}`;
 }

@@ -21,8 +21,7 @@ Handle& handle_of(const Napi::Value& value) {
   return *value.As<Napi::External<Handle>>().Data();
 }
 
-void Failure::take(int result) {
-  status = result;
+Failure::Failure(int result) : status(result) {
   if (result == FARRIER_OK) return;
   code = farrier_last_code();
   text = farrier_last_error();
@@ -37,9 +36,7 @@ Napi::Error error_of(Napi::Env env, const Failure& failure) {
 
 void check(Napi::Env env, int result) {
   if (result == FARRIER_OK) return;
-  Failure failure;
-  failure.take(result);
-  throw error_of(env, failure);
+  throw error_of(env, Failure(result));
 }
 
 uint64_t address_of(const Napi::Value& value) {

@@ -28,9 +28,9 @@ T* raw(const Napi::Value& value) {
 
 // What a call left behind, taken on the thread that made it.
 struct Failure {
-  int status = FARRIER_OK;
+  Failure(int result = FARRIER_OK);  // implicit: a call's result
+  int status;
   std::string code, text;
-  void take(int result);
 };
 Napi::Error error_of(Napi::Env env, const Failure& failure);
 // Throws if `result` is a failure.

@@ -9,7 +9,7 @@ namespace farrier_addon {
 
 class Job : public Napi::AsyncWorker {
  public:
-  using Work = std::function<int()>;                   // on another thread: calls of the C header
+  using Work = std::function<Failure()>;               // on another thread: calls of the C header
   using Result = std::function<Napi::Value(Napi::Env)>;  // back on JavaScript's
 
   // `keep` stays alive until the work is done. Deletes itself.
@@ -22,7 +22,7 @@ class Job : public Napi::AsyncWorker {
   }
 
  protected:
-  void Execute() override { failure_.take(work_()); }
+  void Execute() override { failure_ = work_(); }
   void OnOK() override {
     const Napi::HandleScope scope(Env());
     if (failure_.status == FARRIER_OK) deferred_.Resolve(result_(Env()));

@@ -60,6 +60,13 @@ struct Run {
     return FARRIER_OK;
   }
 
+  // Copies that were started must not lose their memory, whatever failed after them.
+  Failure settled(int result) const {
+    Failure failure(result);
+    if (result != FARRIER_OK) farrier_stream_sync(device, stream);
+    return failure;
+  }
+
   farrier_device* device = nullptr;
   Tensors inputs, outputs;
   void* workspace = nullptr;
@@ -92,8 +99,8 @@ Napi::Value run(const Napi::CallbackInfo& info) {
           result = graph != nullptr ? farrier_graph_launch(graph, r->stream)
                                     : farrier_run(exec, r->inputs.data(), r->inputs.size(), r->outputs.data(), r->outputs.size(), r->workspace,
                                                   r->workspace_bytes, r->stream);
-        if (result == FARRIER_OK) result = farrier_exec_status(exec);
-        return result == FARRIER_OK ? r->download() : result;
+        if (result == FARRIER_OK) result = r->download();
+        return r->settled(result == FARRIER_OK ? farrier_exec_status(exec) : result);
       },
       undefined);
 }
@@ -122,13 +129,13 @@ Napi::Value profile(const Napi::CallbackInfo& info) {
   return Job::start(
       info.Env(), info[1],
       [=] {
-        if (const int result = r->upload(); result != FARRIER_OK) return result;
+        if (const int result = r->upload(); result != FARRIER_OK) return r->settled(result);
         size_t steps = 0;
         times->resize(most);
         const int result = farrier_exec_profile(exec, r->inputs.data(), r->inputs.size(), r->outputs.data(), r->outputs.size(), r->workspace,
                                                 r->workspace_bytes, r->stream, repeats, times->data(), most, &steps);
         times->resize(std::min(steps, most));
-        return result;
+        return r->settled(result);
       },
       [=](Napi::Env env) -> Napi::Value {
         Napi::Float64Array out = Napi::Float64Array::New(env, times->size());

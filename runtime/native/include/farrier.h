@@ -144,7 +144,8 @@ FARRIER_API int farrier_device_describe(const farrier_device* device, const char
 /* Memory is aligned to 256; what is not freed is when the device's last user is released. */
 FARRIER_API int farrier_device_alloc(farrier_device* device, size_t bytes, void** address);
 FARRIER_API int farrier_device_free(farrier_device* device, void* address);
-/* Copies wait for the stream, and return when done. */
+/* Copies are in stream order, and may return before they are done: host memory must stay until the stream
+ * was waited for. */
 FARRIER_API int farrier_device_copy_in(farrier_device* device, void* to, const void* host,
                                        size_t bytes, farrier_stream stream);
 FARRIER_API int farrier_device_copy_out(farrier_device* device, void* host, const void* from,

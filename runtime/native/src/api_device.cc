@@ -15,6 +15,17 @@ int on(farrier_device* device, Body&& body) {
   });
 }
 
+// The same for what frees: on a device that is lost there is nothing to free.
+template <class Body>
+int on_living(farrier_device* device, Body&& body) {
+  return guard([&] {
+    const auto object = object_of<Device>(device);
+    if (object->is_dead()) return;
+    const Device::Scope scope(*object);
+    body(*object);
+  });
+}
+
 }  // namespace
 
 extern "C" {
@@ -47,7 +58,7 @@ int farrier_device_alloc(farrier_device* device, size_t bytes, void** address) {
 }
 
 int farrier_device_free(farrier_device* device, void* address) {
-  return on(device, [&](Device& d) { d.user_free(address); });
+  return on_living(device, [&](Device& d) { d.user_free(address); });
 }
 
 int farrier_device_copy_in(farrier_device* device, void* to, const void* host, size_t bytes, farrier_stream stream) {
@@ -70,7 +81,7 @@ int farrier_stream_create(farrier_device* device, farrier_stream* stream) {
 }
 
 int farrier_stream_destroy(farrier_device* device, farrier_stream stream) {
-  return on(device, [&](Device& d) { d.destroy_stream(stream); });
+  return on_living(device, [&](Device& d) { d.destroy_stream(stream); });
 }
 
 int farrier_stream_sync(farrier_device* device, farrier_stream stream) {

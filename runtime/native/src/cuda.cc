@@ -114,6 +114,8 @@ void Cuda::throw_failure(Result result, const std::string& what, const std::stri
   fail(meaning.code, text, std::string(meaning.code) == "E_DEVICE_LOST" ? "see dmesg for an Xid; start a new process" : "the GPU's context is lost: start a new process");
 }
 
+bool Cuda::is_dead() const { return dead[id_] != 0; }
+
 void Cuda::check_alive() const {
   if (const Result why = dead[id_]; why != 0)
     fail("E_RT_DEAD", "GPU " + std::to_string(id_) + " failed earlier in this process: " + cuda::text_of(driver_, why), "start a new process");
@@ -140,12 +142,10 @@ void Cuda::free(void* at) noexcept { driver_.free(pointer(at)); }
 
 void Cuda::copy_in(void* to, const void* host, uint64_t bytes, farrier::Stream stream) {
   if (bytes > 0) check(driver_.copy_in(pointer(to), host, bytes, stream_of(stream)), "copying to a GPU");
-  sync(stream);
 }
 
 void Cuda::copy_out(void* host, const void* from, uint64_t bytes, farrier::Stream stream) {
   if (bytes > 0) check(driver_.copy_out(host, pointer(from), bytes, stream_of(stream)), "copying from a GPU");
-  sync(stream);
 }
 
 void Cuda::zero(void* to, uint64_t bytes, farrier::Stream stream) {

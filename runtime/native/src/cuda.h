@@ -15,6 +15,7 @@ class Cuda final : public Device {
   ~Cuda() override;
 
   bool is_cpu() const override { return false; }
+  bool is_dead() const override;
   bool owns(int32_t type, int32_t id) const override { return (type == 2 || type == 13) && id == id_; }
   const std::string& description() const override { return description_; }
   uint64_t tensor_align(const DType&) const override { return 16; }

@@ -47,6 +47,7 @@ class Device : public Object {
   Device() : Object(Kind::device) {}
 
   virtual bool is_cpu() const = 0;
+  virtual bool is_dead() const { return false; }  // lost with all that it held: freeing is nothing
   virtual bool owns(int32_t type, int32_t id) const = 0;  // of a tensor's device
   virtual const std::string& description() const = 0;
   virtual uint64_t tensor_align(const DType& dtype) const = 0;
@@ -67,7 +68,8 @@ class Device : public Object {
   // All of these within a Scope.
   virtual void* alloc(uint64_t bytes) = 0;  // never nullptr; E_RT_OOM
   virtual void free(void* at) noexcept = 0;
-  virtual void copy_in(void* to, const void* host, uint64_t bytes, Stream stream) = 0;  // returns when done
+  // In stream order: `host` must stay until the stream was waited for.
+  virtual void copy_in(void* to, const void* host, uint64_t bytes, Stream stream) = 0;
   virtual void copy_out(void* host, const void* from, uint64_t bytes, Stream stream) = 0;
   virtual void zero(void* to, uint64_t bytes, Stream stream) = 0;  // in stream order
   virtual Stream create_stream() = 0;

@@ -170,7 +170,7 @@ void Exec::step(const Step& s, Stream stream) {
 
 void Exec::clear_status(const Plan& plan, Stream stream) {
   if (plan.uses_status) device().zero(status_.at(), sizeof(int32_t), stream);
-  ran_ = plan.uses_status;
+  checks_ = plan.uses_status;
   last_stream_ = stream;
 }
 
@@ -185,14 +185,13 @@ void Exec::run(const Arguments& arguments, Stream stream) {
 
 void Exec::check_status() {
   const Device::Scope scope(device());
-  device().sync(last_stream_);
   read_status();
 }
 
 void Exec::read_status() {
-  if (!ran_) return;
   int32_t word = 0;
-  device().copy_out(&word, status_.at(), sizeof word, last_stream_);
+  if (checks_) device().copy_out(&word, status_.at(), sizeof word, last_stream_);
+  device().sync(last_stream_);
   if (word == 0) return;
   for (const auto& [site, text] : weights_->bundle().plan().checks)
     if (site == word) fail("E_RT_INDEX", text);

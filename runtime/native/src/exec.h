@@ -64,7 +64,7 @@ class Exec : public Object {
   std::shared_ptr<State> state_;
   Memory status_;
   std::atomic<bool> busy_ = false;
-  bool ran_ = false;
+  bool checks_ = false;  // the last run had a status word
   Stream last_stream_ = nullptr;
 
   // Of the run at hand; members so that a run allocates nothing.

@@ -123,6 +123,7 @@ void Weights::need(size_t index, Sources& sources, const Advance& advance) {
     const uint64_t bytes = std::min(piece_bytes, spec.bytes - at);
     const HostBytes host = sources.range(index, at, bytes);
     device_->copy_in(static_cast<uint8_t*>(memory.at()) + at, host.data, bytes, nullptr);
+    device_->sync(nullptr);
     advance(bytes);
   }
   source_memory_[index] = std::move(memory);

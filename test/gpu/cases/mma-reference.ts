@@ -68,16 +68,17 @@ function storer(desc: KernelDesc, stores: readonly Store[], tensors: Tensors, sy
   };
 }
 
-/** Element of packed B, or of the desc's own expression. */
-function elementOfB(desc: GemmDesc, tensors: Tensors, symbols: Symbols, depth: number): (bound: Record<string, Value>, column: number, k: number) => number {
+/** Columns of B [column][k] at a batch: packed, or the desc's own expression. */
+function columnsOfB(desc: GemmDesc, tensors: Tensors, symbols: Symbols, count: number, depth: number): (batch: Record<string, Value>) => Float64Array[] {
   if (desc.b.kind === "packed") {
     const values = tensors.get(desc.b.operand)!;
     const row = Math.ceil(depth / 8) * 8;
-    return (_, column, k) => Number(values[column * row + k]);
+    const columns = Array.from({ length: count }, (_, column) =>
+      Float64Array.from({ length: depth }, (__, k) => Number(values[column * row + k])));
+    return () => columns;
   }
-  const run = prepare([desc.b.value], tensors, symbols);
-  const [n, kName] = [nameOf(desc.n), nameOf(desc.k)];
-  return (bound, column, k) => Number(run({ ...bound, [n]: column, [kName]: k })[0]);
+  const run = prepare([cast(desc.b.value, desc.dtype)], tensors, symbols);
+  return (batch) => matrix(run, batch, nameOf(desc.n), count, nameOf(desc.k), depth);
 }
 
 const start = { sum: 0, max: -Infinity, min: Infinity, prod: 1 } as const;
@@ -92,13 +93,14 @@ export function referenceGemm(desc: GemmDesc, tensors: Tensors, symbols: Symbols
   const size = (extent: Expr): number => sizeOf(extent, symbols);
   const [rows, columns, depth] = [size(desc.mExtent), size(desc.nExtent), size(desc.kExtent)];
   const a = prepare([cast(desc.a, desc.dtype)], tensors, symbols);
-  const b = elementOfB(desc, tensors, symbols, depth);
+  const columnsOf = columnsOfB(desc, tensors, symbols, columns * desc.group, depth);
   const store = storer(desc, desc.stores, tensors, symbols);
   const stages = desc.stages.map((stage) => ({
     stage, body: prepare([stage.body], tensors, symbols), finish: prepare([stage.finish], tensors, symbols),
   }));
   const [m, n, k] = [nameOf(desc.m), nameOf(desc.n), nameOf(desc.k)];
-  for (const batch of box(desc.batch, desc.batchExtents.map(size)))
+  for (const batch of box(desc.batch, desc.batchExtents.map(size))) {
+    const b = columnsOf(batch);
     for (let row = 0; row < rows; row++) {
       const bound: Record<string, Value> = { ...batch, [m]: row };
       for (const { stage, body, finish } of stages) {
@@ -107,48 +109,60 @@ export function referenceGemm(desc: GemmDesc, tensors: Tensors, symbols: Symbols
         bound[rawName(stage.name)] = raw;
         bound[stage.name] = finish(bound)[0]!;
       }
-      const line = Array.from({ length: depth }, (_, i) => Number(a({ ...bound, [k]: i })[0]));
+      const [line] = matrix(a, bound, "row", 1, k, depth);
       for (let column = 0; column < columns; column++) {
         const point: Record<string, Value> = { ...bound, [n]: column };
-        for (let i = 0; i < desc.group; i++) {
-          let sum = 0;
-          for (let at = 0; at < depth; at++) sum += line[at]! * b(bound, column * desc.group + i, at);
-          point[`acc${i}`] = sum;
-        }
+        for (let i = 0; i < desc.group; i++) point[`acc${i}`] = dot(line!, b[column * desc.group + i]!);
         store(point);
       }
     }
+  }
 }
+
+/** Rows [count][width] of an operand of attention at a batch and key head. */
+function matrix(value: Run, point: Record<string, Value>, row: string, count: number, column: string, width: number): Float64Array[] {
+  const bound = { ...point };
+  return Array.from({ length: count }, (_, i) => {
+    bound[row] = i;
+    return Float64Array.from({ length: width }, (__, j) => {
+      bound[column] = j;
+      return Number(value(bound)[0]);
+    });
+  });
+}
+
+const dot = (x: Float64Array, y: Float64Array): number => x.reduce((sum, value, i) => sum + value * y[i]!, 0);
 
 export function referenceAttention(desc: AttentionDesc, tensors: Tensors, symbols: Symbols): void {
   const { extents } = desc;
   const size = (extent: Expr): number => sizeOf(extent, symbols);
   const [depth, width] = [size(extents.d), size(extents.e)];
   const run = (root: Expr): Run => prepare([root], tensors, symbols);
-  const [query, key, value, score, end] = [
-    run(cast(desc.queries, desc.dtype)), run(cast(desc.keys, desc.dtype)), run(cast(desc.values, desc.dtype)), run(desc.score), run(extents.k),
-  ];
+  const [query, key, value] = [desc.queries, desc.keys, desc.values].map((operand) => run(cast(operand, desc.dtype)));
+  const [score, end] = [run(desc.score), run(extents.k)];
   const store = storer(desc, desc.stores, tensors, symbols);
   const [d, e, k] = [nameOf(desc.d), nameOf(desc.e), nameOf(desc.k)];
-  const outer = [desc.b, desc.g, desc.r, desc.q];
-  for (const point of box(outer, [extents.b, extents.g, extents.r, extents.q].map(size))) {
-    const keys = Number(end(point)[0]);
-    const line = Array.from({ length: depth }, (_, i) => Number(query({ ...point, [d]: i })[0]));
-    const scores = Array.from({ length: keys }, (_, j) => {
-      let dot = 0;
-      for (let i = 0; i < depth; i++) dot += line[i]! * Number(key({ ...point, [k]: j, [d]: i })[0]);
-      return Number(score({ ...point, [k]: j, score: dot * desc.scale })[0]);
-    });
-    const top = Math.max(-Infinity, ...scores);
-    const weights = scores.map((s) => (top === -Infinity ? 0 : Math.exp(s - top)));
-    const total = weights.reduce((sum, weight) => sum + weight, 0);
-    for (let i = 0; i < width; i++) {
-      let acc = 0;
-      weights.forEach((weight, j) => {
-        if (weight !== 0) acc += weight * Number(value({ ...point, [k]: j, [e]: i })[0]);
+  const heads = [desc.r, desc.q];
+  for (const head of box([desc.b, desc.g], [extents.b, extents.g].map(size))) {
+    const count = Number(end(head)[0]);
+    const keys = matrix(key!, head, k, count, d, depth);
+    const values = matrix(value!, head, k, count, e, width);
+    for (const row of box(heads, [extents.r, extents.q].map(size))) {
+      const point: Record<string, Value> = { ...head, ...row };
+      const [line] = matrix(query!, point, "row", 1, d, depth);
+      const scores = keys.map((other, j) => {
+        point[k] = j;
+        point["score"] = dot(line!, other) * desc.scale;
+        return Number(score(point)[0]);
       });
-      store({ ...point, [e]: i, acc: total === 0 ? 0 : acc / total });
+      const top = Math.max(-Infinity, ...scores);
+      const weights = scores.map((x) => (top === -Infinity ? 0 : Math.exp(x - top)));
+      const total = weights.reduce((sum, weight) => sum + weight, 0);
+      const acc = new Float64Array(width);
+      weights.forEach((weight, j) => {
+        if (weight !== 0) values[j]!.forEach((x, i) => (acc[i]! += weight * x));
+      });
+      acc.forEach((x, i) => store({ ...point, [e]: i, acc: total === 0 ? 0 : x / total }));
     }
   }
 }
-

@@ -1,5 +1,13 @@
 /** What the operators' functions are written in. */
-import { cast, constantScalar, literal, map, reduce, reshape, transpose } from "../../../ir/build.js";
+import {
+  cast,
+  constantScalar,
+  literal,
+  map,
+  reduce,
+  reshape,
+  transpose,
+} from "../../../ir/build.js";
 import { isFloat, isInteger, type DType } from "../../../ir/dtype.js";
 import type { GraphBuilder, Node, Shape } from "../../../ir/graph.js";
 import type { ReduceKind } from "../../../ir/ops.js";
@@ -67,10 +75,18 @@ export function swapLast(g: GraphBuilder, x: Node): Node {
 
 /** Adds axes of extent 1 at the front until the rank is `rank`. */
 export const padRank = (g: GraphBuilder, x: Node, rank: number): Node =>
-  reshape(g, x, [...Array.from({ length: Math.max(0, rank - x.shape.length) }, () => one), ...x.shape]);
+  reshape(g, x, [
+    ...Array.from({ length: Math.max(0, rank - x.shape.length) }, () => one),
+    ...x.shape,
+  ]);
 
 /** Axes of an attribute, or of an input from some version on; undefined where there are none. */
-export function axesOf(call: Call, input: number, rank: number, since: number): number[] | undefined {
+export function axesOf(
+  call: Call,
+  input: number,
+  rank: number,
+  since: number,
+): number[] | undefined {
   const given = call.version >= since ? call.optional(input) : undefined;
   const attribute = call.version < since ? call.attrs.ints("axes") : undefined;
   const axes = given === undefined ? attribute : call.numbers(given, "axes");

@@ -1,7 +1,7 @@
 /** Products. */
 import { FarrierError } from "../../../errors.js";
 import { matmul } from "../../../ir/build-anchor.js";
-import { broadcastTo, cast, unsqueeze } from "../../../ir/build.js";
+import { broadcastTo, cast, reshape, unsqueeze } from "../../../ir/build.js";
 import { isFloat } from "../../../ir/dtype.js";
 import type { Node } from "../../../ir/graph.js";
 import { broadcastsTo, printShape } from "../../../ir/shape.js";
@@ -9,9 +9,13 @@ import type { Call } from "../call.js";
 import { apply, scalarLike, swapLast } from "./common.js";
 
 export function MatMul(call: Call): Node {
+  const { g } = call;
   const [a, b] = [call.input(0), call.input(1)];
+  for (const each of [a, b])
+    if (each.shape.length === 0) throw call.error("E_MATMUL_SHAPE", "a product with a scalar");
   try {
-    return matmul(call.g, a, b);
+    if (a.shape.length > 1 || b.shape.length > 1) return matmul(g, a, b);
+    return reshape(g, matmul(g, unsqueeze(g, a, [0]), unsqueeze(g, b, [1])), []);
   } catch (error) {
     if (!(error instanceof FarrierError) || error.code !== "E_BROADCAST") throw error;
     throw call.error("E_BROADCAST", `${printShape(a.shape)} times ${printShape(b.shape)}`);
@@ -31,7 +35,10 @@ export function Gemm(call: Call): Node {
   const product = scaled(call, matmul(g, left, right), alpha);
   if (c === undefined || beta === 0) return product;
   if (!broadcastsTo(c.shape, product.shape))
-    throw call.error("E_MATMUL_SHAPE", `C of ${printShape(c.shape)} for ${printShape(product.shape)}`);
+    throw call.error(
+      "E_MATMUL_SHAPE",
+      `C of ${printShape(c.shape)} for ${printShape(product.shape)}`,
+    );
   return apply(g, "add", product, broadcastTo(g, scaled(call, c, beta), product.shape));
 }
 

@@ -16,7 +16,6 @@ import { printExpr } from "../../../ir/print-expr.js";
 import {
   add,
   ceilDiv,
-  constValue,
   div,
   int,
   isConst,
@@ -47,7 +46,9 @@ export function Reshape(call: Call): Node {
   const zeros = call.attrs.flag("allowzero");
   const given = call.integers(call.input(1), "the shape");
   const dims = given.map((dim, axis) => (isConst(dim, 0) && !zeros ? copied(call, x, axis) : dim));
-  const bad = dims.find((dim) => rangeOf(dim).max < -1);
+  const bad =
+    dims.find((dim) => rangeOf(dim).max < -1) ??
+    dims.filter((dim) => isConst(dim, -1))[1];
   if (bad !== undefined) throw call.error("E_RESHAPE", `a dimension of ${printExpr(bad)}`);
   return reshape(call.g, x, inferred(call, x.shape, dims));
 }
@@ -105,8 +106,7 @@ export function Squeeze(call: Call): Node {
 
 export function Unsqueeze(call: Call): Node {
   const x = call.input(0);
-  const axes =
-    call.version >= 13 ? call.numbers(call.input(1), "axes") : call.attrs.ints("axes");
+  const axes = call.version >= 13 ? call.numbers(call.input(1), "axes") : call.attrs.ints("axes");
   if (axes === undefined) throw call.attrs.missing("axes");
   return unsqueeze(call.g, x, axes);
 }
@@ -193,12 +193,7 @@ function stepOf(call: Call, value: Expr): number {
 
 const largestStep = 2 ** 40;
 
-function clampedRange(
-  start: Expr,
-  end: Expr,
-  step: number,
-  dim: Expr,
-): { start: Expr; end: Expr } {
+function clampedRange(start: Expr, end: Expr, step: number, dim: Expr): { start: Expr; end: Expr } {
   const last = sub(dim, one);
   if (step > 0) {
     const first = clamp(start, dim, zero, dim);
@@ -237,7 +232,10 @@ export function Expand(call: Call): Node {
   if (negative !== undefined)
     throw call.error("E_DIM_NEGATIVE", `a dimension of ${printExpr(negative)}`);
   if (!broadcastsTo(x.shape, shape))
-    throw call.error("E_BROADCAST", `${printShape(x.shape)} does not expand to ${printShape(dims)}`);
+    throw call.error(
+      "E_BROADCAST",
+      `${printShape(x.shape)} does not expand to ${printShape(dims)}`,
+    );
   return broadcastTo(call.g, x, call.limit(shape));
 }
 

@@ -39,7 +39,10 @@ function scaledBy(call: Call, x: Node, scale: Node, bias: Node | undefined): Nod
   const { g } = call;
   for (const each of [scale, bias])
     if (each !== undefined && !broadcastsTo(each.shape, x.shape))
-      throw call.error("E_NORM", `scale or bias ${printShape(each.shape)} for ${printShape(x.shape)}`);
+      throw call.error(
+        "E_NORM",
+        `scale or bias ${printShape(each.shape)} for ${printShape(x.shape)}`,
+      );
   call.constants.aroundOne(scale);
   const scaled = apply(g, "mul", x, scale);
   return bias === undefined ? scaled : apply(g, "add", scaled, bias);
@@ -103,7 +106,10 @@ export function GroupNormalization(call: Call): Node {
     ];
     return reshape(g, scaledBy(call, y, s, b), x.shape);
   }
-  const [s, b] = [scale, bias].map((each) => perChannel(call, each, x.shape.length)) as [Node, Node];
+  const [s, b] = [scale, bias].map((each) => perChannel(call, each, x.shape.length)) as [
+    Node,
+    Node,
+  ];
   return scaledBy(call, reshape(g, y, x.shape), s, b);
 }
 

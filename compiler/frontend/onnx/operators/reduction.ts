@@ -102,8 +102,7 @@ function overAxis(call: Call, body: (x: Node, axis: number) => Node): Node {
   return reshape(g, body(flat, 1), x.shape);
 }
 
-export const Softmax: Operator = (call) =>
-  overAxis(call, (x, axis) => softmax(call.g, x, axis));
+export const Softmax: Operator = (call) => overAxis(call, (x, axis) => softmax(call.g, x, axis));
 
 export const LogSoftmax: Operator = (call) =>
   overAxis(call, (x, axis) =>

@@ -22,7 +22,8 @@ import { apply } from "./common.js";
 export function Shape(call: Call): Node {
   const { shape } = call.input(0);
   const rank = shape.length;
-  const clamp = (axis: number): number => Math.min(rank, Math.max(0, axis < 0 ? axis + rank : axis));
+  const clamp = (axis: number): number =>
+    Math.min(rank, Math.max(0, axis < 0 ? axis + rank : axis));
   const start = clamp(call.attrs.int("start", 0));
   const end = clamp(call.attrs.int("end", rank));
   const dims = shape.slice(start, Math.max(start, end));
@@ -140,4 +141,3 @@ const scalarOf = (call: Call, x: Node): Node => {
 };
 
 const zeroOf = (call: Call, dtype: DType): Node => constantScalar(call.g, dtype, 0);
-

@@ -1,0 +1,183 @@
+/** What a kernel computes, in the words of the model: its weights' names and its operators. */
+import { below, isNode, type Graph, type Node } from "../ir/graph.js";
+import type { OpAttrs, OpName } from "../ir/ops.js";
+import { roles } from "../kernel/analysis.js";
+import type { Buffer, PlannedKernel } from "../kernel/memory.js";
+import { isConst } from "../scalar/build.js";
+
+/** What an operator is called; null where it moves or names values and computes nothing. */
+const words: { readonly [O in OpName]: ((attrs: OpAttrs[O]) => string) | null } = {
+  input: null,
+  constant: null,
+  state: null,
+  iota: null,
+  dim: null,
+  map: ({ fn }) => fn.name,
+  cast: null,
+  reshape: null,
+  transpose: null,
+  broadcast: null,
+  slice: null,
+  concat: () => "concat",
+  gather: () => "gather",
+  gather_nd: () => "gather",
+  reduce: ({ kind }) => kind,
+  cumsum: () => "running sum",
+  softmax: () => "softmax",
+  normalize: ({ kind }) => (kind === "rms" ? "RMS norm" : "layer norm"),
+  matmul: () => "product",
+  rotary: () => "rotary embedding",
+  attention: () => "attention",
+  cache_write: () => "cache write",
+  dequantize: () => "dequantize",
+};
+
+export interface KernelWords {
+  /** One line: the anchor, its weights, and what is computed with it. */
+  readonly computes: string;
+  /** Operators computed on the way to the anchor, and on its results. */
+  readonly prologue: readonly string[];
+  readonly epilogue: readonly string[];
+  /** The part of the model that it is in, such as `model.layers.0.self_attn`. */
+  readonly part: string | null;
+}
+
+/** Which nodes the kernels of one entry compute. */
+export class KernelNames {
+  /** The part of the model that wrote a buffer. */
+  readonly #parts = new Map<Buffer, string>();
+  readonly #versions = new Map<string, Node[]>();
+
+  constructor(
+    readonly graph: Graph,
+    readonly weights: ReadonlySet<Node>,
+  ) {
+    for (const { name, initial, final } of graph.states) {
+      const versions: Node[] = [initial];
+      for (let node = final; node !== initial; node = node.inputs[0]!) versions.push(node);
+      this.#versions.set(name, versions);
+    }
+  }
+
+  of(kernel: PlannedKernel): KernelWords {
+    const [reads, writes] = [operands(kernel, "write"), operands(kernel, "read")];
+    const stored = new Set(reads.flatMap((buffer) => this.#nodesOf(buffer)));
+    const inside = this.#between(
+      writes.flatMap((buffer) => this.#nodesOf(buffer)),
+      stored,
+    );
+    const family = kernel.desc.family;
+    const isAnchor = (node: Node): boolean =>
+      roles[node.op] === "anchor" &&
+      (family === "reduce" || (family === "gemm" ? node.op === "matmul" : node.op === family));
+    const anchor = family === "map" ? undefined : [...inside].reverse().find(isAnchor);
+    const before = anchor === undefined ? new Set<Node>() : new Set(below([anchor]));
+    const named = (nodes: readonly Node[]): string[] =>
+      counted(nodes.filter((node) => node !== anchor).flatMap((node) => wordOf(node) ?? []));
+    const order = [...inside].sort((a, b) => a.id - b.id);
+    const prologue = named(order.filter((node) => before.has(node)));
+    const epilogue = named(order.filter((node) => !before.has(node)));
+    const modules = anchor === undefined ? this.#modulesIn(inside, reads) : this.#modulesOf(anchor);
+    const part = commonPart(modules.length > 0 ? modules : this.#partsOf(reads));
+    for (const buffer of writes) if (part !== null) this.#parts.set(buffer, part);
+    return { computes: headline(anchor, modules, part, epilogue), prologue, epilogue, part };
+  }
+
+  #nodesOf(buffer: Buffer): readonly Node[] {
+    if (buffer.place === "state") return this.#versions.get(buffer.name) ?? [];
+    if (buffer.place === "output") {
+      const node = this.graph.outputs.find(({ name }) => name === buffer.name)?.node;
+      return node === undefined ? [] : [node];
+    }
+    return buffer.node === null ? [] : [buffer.node];
+  }
+
+  /** Nodes that the kernel computes: from what it writes down to what it reads. */
+  #between(exits: readonly Node[], stored: ReadonlySet<Node>): Set<Node> {
+    const inside = new Set<Node>();
+    const stack = exits.filter((node) => roles[node.op] !== "leaf");
+    for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
+      if (inside.has(node) || this.weights.has(node)) continue;
+      inside.add(node);
+      for (const input of node.inputs)
+        if (!stored.has(input) && roles[input.op] !== "leaf") stack.push(input);
+    }
+    return inside;
+  }
+
+  /** Names of the matrices that an anchor multiplies by. */
+  #modulesOf(anchor: Node): string[] {
+    return anchor.inputs.filter((input) => this.weights.has(input)).flatMap(moduleNames);
+  }
+
+  #modulesIn(inside: ReadonlySet<Node>, reads: readonly Buffer[]): string[] {
+    const tables = [...inside].filter((node) => isNode(node, "gather"));
+    const used = tables.length > 0 ? tables.flatMap((node) => node.inputs) : [];
+    const own = used.filter((node) => this.weights.has(node)).flatMap(moduleNames);
+    return own.length > 0 ? own : reads.flatMap((b) => (b.node === null ? [] : moduleNames(b.node)));
+  }
+
+  #partsOf(reads: readonly Buffer[]): string[] {
+    return reads.flatMap((buffer) => this.#parts.get(buffer) ?? []);
+  }
+}
+
+function operands({ desc, buffers }: PlannedKernel, not: "read" | "write"): Buffer[] {
+  return buffers.filter(
+    (buffer, index) => desc.operands[index]!.access !== not && buffer.place !== "status",
+  );
+}
+
+function wordOf(node: Node): string | null {
+  const word = words[node.op] as ((attrs: Node["attrs"]) => string) | null;
+  return word === null ? null : word(node.attrs);
+}
+
+/** `mul ×2, add`: each word once, with how often, in order of the first. */
+function counted(list: readonly string[]): string[] {
+  const counts = new Map<string, number>();
+  for (const word of list) counts.set(word, (counts.get(word) ?? 0) + 1);
+  return [...counts].map(([word, count]) => (count === 1 ? word : `${word} ×${count}`));
+}
+
+/** The model's names of the matrices below a weight, without their last part. */
+function moduleNames(weight: Node): string[] {
+  const names = below([weight]).flatMap((node) => {
+    if (!isNode(node, "constant") || node.attrs.source.kind === "literal") return [];
+    const wide = node.shape.filter((dim) => !isConst(dim, 1)).length >= 2;
+    return wide ? [node.attrs.source.tensor.replace(/\.weight$/, "")] : [];
+  });
+  return [...new Set(names)];
+}
+
+/** The dotted beginning that all names share; of one name, all of it. */
+function commonPart(names: readonly string[]): string | null {
+  const [first, ...rest] = names.map((name) => name.split("."));
+  if (first === undefined) return null;
+  let length = rest.length === 0 ? first.length : first.length;
+  for (const name of rest) {
+    let same = 0;
+    while (same < Math.min(length, name.length) && name[same] === first[same]) same++;
+    length = same;
+  }
+  return length === 0 ? null : first.slice(0, length).join(".");
+}
+
+/** `model.layers.0.self_attn.{q_proj, k_proj, v_proj}` */
+export function braced(names: readonly string[]): string {
+  if (names.length <= 1) return names[0] ?? "";
+  const part = commonPart(names);
+  if (part === null || names.includes(part)) return names.join(", ");
+  return `${part}.{${names.map((name) => name.slice(part.length + 1)).join(", ")}}`;
+}
+
+function headline(
+  anchor: Node | undefined,
+  modules: readonly string[],
+  part: string | null,
+  epilogue: readonly string[],
+): string {
+  const verb = anchor === undefined ? (epilogue.join(", ") || "copy") : (wordOf(anchor) ?? anchor.op);
+  if (modules.length > 0) return `${verb}: ${braced(modules)}`;
+  return part === null ? verb : `${verb} after ${part}`;
+}
