@@ -53,7 +53,10 @@ export interface LoweredModel extends ReportSource {
   readonly model: ImportedModel;
   readonly graphs: readonly { readonly name: string; readonly graph: Graph }[];
   readonly sources: SourceTable;
-  readonly targets: readonly (AssembledTarget & { readonly target: Target; readonly partitions: readonly { name: string; partition: Partition }[] })[];
+  readonly targets: readonly (AssembledTarget & {
+    readonly target: Target;
+    readonly partitions: readonly { name: string; partition: Partition }[];
+  })[];
   readonly checks: Readonly<Record<string, string>>;
 }
 
@@ -61,16 +64,26 @@ export interface LoweredModel extends ReportSource {
  * Compiles an ONNX file or a Hugging Face directory, or a model that a program made, into a bundle.
  * @throws FarrierError
  */
-export async function compile(source: string | ImportedModel, options: CompileOptions = {}): Promise<CompiledBundle> {
-  const output = options.output ?? (typeof source === "string" ? defaultOutput(source) : "model.farrier");
+export async function compile(
+  source: string | ImportedModel,
+  options: CompileOptions = {},
+): Promise<CompiledBundle> {
+  const output =
+    options.output ?? (typeof source === "string" ? defaultOutput(source) : "model.farrier");
   checkPlace(output, options.force === true);
   const lowered = await lower(source, options);
   const built = await buildNative(lowered, options);
   try {
     const report = bundleReport(lowered);
     const plan = bundlePlan(lowered, built?.libraries ?? {});
-    const aside = writeBundle(output, contentOf(lowered, plan, report, built), { force: options.force === true, version });
-    const notices = [...lowered.model.notices, ...(aside === null ? [] : [`the bundle that stood at ${output} is now ${aside}`])];
+    const aside = writeBundle(output, contentOf(lowered, plan, report, built), {
+      force: options.force === true,
+      version,
+    });
+    const notices = [
+      ...lowered.model.notices,
+      ...(aside === null ? [] : [`the bundle that stood at ${output} is now ${aside}`]),
+    ];
     return { path: output, report, notices };
   } finally {
     if (built !== null) fs.rmSync(built.directory, { recursive: true, force: true });
@@ -83,11 +96,15 @@ export function defaultOutput(modelPath: string): string {
 }
 
 /** Import, passes and kernels: what `explain` needs too. */
-export async function lower(source: string | ImportedModel, options: CompileOptions): Promise<LoweredModel> {
+export async function lower(
+  source: string | ImportedModel,
+  options: CompileOptions,
+): Promise<LoweredModel> {
   const targets = (options.target ?? ["cpu"]).map(targetNamed);
   const weights = options.weights ?? { kind: "embed" };
   const needWeights = weights.kind === "embed" || weights.kind === "reference";
-  const model = typeof source === "string" ? await importModel(source, { ...options, needWeights }) : source;
+  const model =
+    typeof source === "string" ? importModel(source, { ...options, needWeights }) : source;
   const scalar = scalarReader(model);
   const fired = new Set<string>();
   const strict = options.numerics === "strict";
@@ -113,20 +130,45 @@ export async function lower(source: string | ImportedModel, options: CompileOpti
   const lowered = targets.map((target) => {
     const partitionOptions: PartitionOptions = { target, ...shared };
     const memory = new Memory();
-    const entries = graphs.map(({ name, graph }) => ({ name, graph, partition: partition(graph, partitionOptions, memory) }));
-    const steps = [...memory.derived.values()].map((weight: DerivedWeight) => weightSteps(graphs[0]!.graph, weight, partitionOptions));
-    const assembled = new TargetAssembler({ target, entries, weights: steps }, sources, (done) => options.progress?.(`kernels for ${target.name}`, done, 0)).assemble();
+    const entries = graphs.map(({ name, graph }) => ({
+      name,
+      graph,
+      partition: partition(graph, partitionOptions, memory),
+    }));
+    const steps = [...memory.derived.values()].map((weight: DerivedWeight) =>
+      weightSteps(graphs[0]!.graph, weight, partitionOptions),
+    );
+    const assembled = new TargetAssembler({ target, entries, weights: steps }, sources, (done) =>
+      options.progress?.(`kernels for ${target.name}`, done, 0),
+    ).assemble();
     return { ...assembled, target, partitions: entries };
   });
-  const messages = [...checks].map(([node, number]) => [String(number), `${nameIn(graphs[0]!.graph, node)}: index out of range`] as const);
-  const reported = { symbols: model.symbols, passes: log.reports, options: { ...shared, site: () => 1 } };
-  return { ...reported, model, graphs, sources, targets: lowered, checks: Object.fromEntries(messages) };
+  const messages = [...checks].map(
+    ([node, number]) =>
+      [String(number), `${nameIn(graphs[0]!.graph, node)}: index out of range`] as const,
+  );
+  const reported = {
+    symbols: model.symbols,
+    passes: log.reports,
+    options: { ...shared, site: () => 1 },
+  };
+  return {
+    ...reported,
+    model,
+    graphs,
+    sources,
+    targets: lowered,
+    checks: Object.fromEntries(messages),
+  };
 }
 
 function requireFusions(wanted: readonly string[], fired: ReadonlySet<string>): void {
   const missing = wanted.filter((text) => ![...fired].some((pass) => pass.includes(text)));
   if (missing.length > 0)
-    throw new FarrierError("E_FUSION", `${missing.join(", ")} changed nothing in this model`, { where: "--require-fusion", hint: `these did: ${[...fired].join("; ") || "none"}` });
+    throw new FarrierError("E_FUSION", `${missing.join(", ")} changed nothing in this model`, {
+      where: "--require-fusion",
+      hint: `these did: ${[...fired].join("; ") || "none"}`,
+    });
 }
 
 interface NativeBuild {
@@ -135,26 +177,54 @@ interface NativeBuild {
 }
 
 /** Compiles the C kernels, if a target has any. */
-async function buildNative({ targets }: LoweredModel, options: CompileOptions): Promise<NativeBuild | null> {
-  const files = targets.filter(({ target }) => target.language === "c").flatMap((made) => [...made.files]);
+async function buildNative(
+  { targets }: LoweredModel,
+  options: CompileOptions,
+): Promise<NativeBuild | null> {
+  const files = targets
+    .filter(({ target }) => target.language === "c")
+    .flatMap((made) => [...made.files]);
   if (files.length === 0) return null;
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), "farrier-"));
   options.progress?.("compiling C kernels", 0, files.length);
-  const built = await compileC(files.map(([name, text]) => ({ name: path.basename(name, ".c"), text })), directory);
+  const built = await compileC(
+    files.map(([name, text]) => ({ name: path.basename(name, ".c"), text })),
+    directory,
+  );
   options.progress?.("compiling C kernels", files.length, files.length);
-  return { directory, libraries: Object.fromEntries(built.map(({ isa, file }) => [isa, `kernels/${path.basename(file)}`])) };
+  return {
+    directory,
+    libraries: Object.fromEntries(
+      built.map(({ isa, file }) => [isa, `kernels/${path.basename(file)}`]),
+    ),
+  };
 }
 
-function bundlePlan({ model, graphs, sources, targets, checks }: LoweredModel, libraries: Readonly<Record<string, string>>): BundlePlan {
+function bundlePlan(
+  { model, graphs, sources, targets, checks }: LoweredModel,
+  libraries: Readonly<Record<string, string>>,
+): BundlePlan {
   const entries = graphs.map(({ name, graph }): EntrySpec => ({
     name,
     inputs: graph.inputs.map((node) => {
       const fill = model.fills.get(node.attrs.name);
-      return { name: node.attrs.name, dtype: node.dtype, shape: node.shape.map((dim) => hostExpr(dim)), ...(fill === undefined ? {} : { fill }) };
+      return {
+        name: node.attrs.name,
+        dtype: node.dtype,
+        shape: node.shape.map((dim) => hostExpr(dim)),
+        ...(fill === undefined ? {} : { fill }),
+      };
     }),
-    outputs: graph.outputs.map(({ name: output, node }) => ({ name: output, dtype: node.dtype, shape: node.shape.map((dim) => hostExpr(dim)) })),
+    outputs: graph.outputs.map(({ name: output, node }) => ({
+      name: output,
+      dtype: node.dtype,
+      shape: node.shape.map((dim) => hostExpr(dim)),
+    })),
   }));
-  const byTarget = targets.map(({ target, plans }): [string, TargetPlans] => [target.name, target.language === "c" ? { ...plans, libraries } : plans]);
+  const byTarget = targets.map(({ target, plans }): [string, TargetPlans] => [
+    target.name,
+    target.language === "c" ? { ...plans, libraries } : plans,
+  ]);
   return {
     format: 1,
     symbols: model.symbols.map(({ name, min, max, divisor }) => ({ name, min, max, divisor })),
@@ -167,7 +237,12 @@ function bundlePlan({ model, graphs, sources, targets, checks }: LoweredModel, l
   };
 }
 
-function contentOf(lowered: LoweredModel, plan: BundlePlan, report: Report, built: NativeBuild | null): Parameters<typeof writeBundle>[1] {
+function contentOf(
+  lowered: LoweredModel,
+  plan: BundlePlan,
+  report: Report,
+  built: NativeBuild | null,
+): Parameters<typeof writeBundle>[1] {
   const texts = new Map<string, string>([["report.json", `${JSON.stringify(report, null, 1)}\n`]]);
   for (const { files } of lowered.targets) for (const [name, text] of files) texts.set(name, text);
   const weights = weightFiles(lowered.sources, lowered.model);
@@ -187,7 +262,10 @@ function contentOf(lowered: LoweredModel, plan: BundlePlan, report: Report, buil
           written.set(name, hashedFile(file));
         }
       if (weights.embedded.size > 0) {
-        const hash = writeSafetensors(path.join(directory, "weights.safetensors"), weights.embedded);
+        const hash = writeSafetensors(
+          path.join(directory, "weights.safetensors"),
+          weights.embedded,
+        );
         written.set("weights.safetensors", { bytes: hash.size, chunks: hash.chunks });
       }
       return written;

@@ -22,7 +22,8 @@ export function scalarReader(model: TensorPlaces): ConstantReader {
     const { source } = node.attrs;
     if (source.kind === "literal") return source.data.length <= limit ? source.data : null;
     const place = places.get(source.tensor);
-    if (source.kind === "absent" || place === null || place === undefined || place.bytes > limit) return null;
+    if (source.kind === "absent" || place === null || place === undefined || place.bytes > limit)
+      return null;
     return place.file.readRange(place.offset, place.bytes);
   };
   const value = (node: Node): Expr | null => {

@@ -67,7 +67,10 @@ export class FarrierError extends Error {
     ].filter((part) => part !== undefined);
     const prefix = at.length > 0 ? `${at.join(", ")}: ` : "";
     const hint = place.hint === undefined ? "" : ` (${place.hint})`;
-    super(`${code}: ${prefix}${what}${hint}`, place.cause === undefined ? {} : { cause: place.cause });
+    super(
+      `${code}: ${prefix}${what}${hint}`,
+      place.cause === undefined ? {} : { cause: place.cause },
+    );
     this.name = "FarrierError";
     this.code = code;
     this.place = place;
@@ -80,5 +83,7 @@ export class FarrierError extends Error {
 
 /** A defect of farrier itself: never caught to try something else. */
 export function bug(what: string): FarrierError {
-  return new FarrierError("E_INTERNAL", what, { hint: "this is a defect of farrier: please report it" });
+  return new FarrierError("E_INTERNAL", what, {
+    hint: "this is a defect of farrier: please report it",
+  });
 }

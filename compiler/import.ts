@@ -13,10 +13,14 @@ export interface ImportOptions {
   readonly dims?: Readonly<Record<string, Span>>;
 }
 
-export function importModel(modelPath: string, options: ImportOptions & { readonly needWeights: boolean }): ImportedModel {
+export function importModel(
+  modelPath: string,
+  options: ImportOptions & { readonly needWeights: boolean },
+): ImportedModel {
   const { dtype, dims, needWeights } = options;
   const stat = fs.statSync(modelPath, { throwIfNoEntry: false });
-  if (stat === undefined) throw new FarrierError("E_IO", "no such file or directory", { file: modelPath });
+  if (stat === undefined)
+    throw new FarrierError("E_IO", "no such file or directory", { file: modelPath });
   const common = {
     ...(dtype === undefined ? {} : { dtype }),
     ...(dims === undefined ? {} : { dims }),

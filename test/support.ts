@@ -3,7 +3,13 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll } from "vitest";
-import { compare, numbersOf, readTensors, asInput, type FileTensor } from "../compiler/cli/tensors.js";
+import {
+  compare,
+  numbersOf,
+  readTensors,
+  asInput,
+  type FileTensor,
+} from "../compiler/cli/tensors.js";
 import { compile, type CompileOptions } from "../compiler/compile.js";
 import type { ImportedModel } from "../compiler/frontend/model.js";
 import { packageRoot } from "../compiler/version.js";
@@ -24,8 +30,13 @@ export function temporaryDirectory(): string {
 }
 
 /** A bundle of `source` that is removed after the file's tests. */
-export async function bundleOf(source: string | ImportedModel, options: CompileOptions = {}): Promise<string> {
-  return (await compile(source, { ...options, output: path.join(temporaryDirectory(), "model.farrier") })).path;
+export async function bundleOf(
+  source: string | ImportedModel,
+  options: CompileOptions = {},
+): Promise<string> {
+  return (
+    await compile(source, { ...options, output: path.join(temporaryDirectory(), "model.farrier") })
+  ).path;
 }
 
 /** The model of a bundle, with an instruction set forced where one is named. */
@@ -44,8 +55,13 @@ export async function loaded(bundle: string, isa?: string): Promise<Model> {
 export function isas(): string[] {
   if (process.arch !== "x64") return ["portable"];
   const flags = fs.existsSync("/proc/cpuinfo") ? fs.readFileSync("/proc/cpuinfo", "utf8") : "";
-  const has = (...names: string[]): boolean => names.every((name) => new RegExp(`\\b${name}\\b`).test(flags));
-  return ["portable", ...(has("avx2", "fma", "f16c") ? ["avx2"] : []), ...(has("avx512f", "avx512bw", "avx512dq", "avx512vl") ? ["avx512"] : [])];
+  const has = (...names: string[]): boolean =>
+    names.every((name) => new RegExp(`\\b${name}\\b`).test(flags));
+  return [
+    "portable",
+    ...(has("avx2", "fma", "f16c") ? ["avx2"] : []),
+    ...(has("avx512f", "avx512bw", "avx512dq", "avx512vl") ? ["avx512"] : []),
+  ];
 }
 
 export const golden = (file: string): Map<string, FileTensor> => readTensors(file);
@@ -63,4 +79,5 @@ export interface Reference {
   readonly rel_rms_of_transformers: Readonly<Record<"f32" | "bf16" | "f16", number>>;
 }
 
-export const reference = (model: string): Reference => JSON.parse(fs.readFileSync(fixture(model, "reference.json"), "utf8")) as Reference;
+export const reference = (model: string): Reference =>
+  JSON.parse(fs.readFileSync(fixture(model, "reference.json"), "utf8")) as Reference;

@@ -10,7 +10,15 @@ import type { Target } from "../kernel/target.js";
 import type { WeightSteps } from "../kernel/weight-program.js";
 import { planArena, type Lifetime } from "../plan/arena.js";
 import { hostExpr } from "../plan/host-expr.js";
-import type { BufferRef, HostExpr, KernelEntry, KernelStep, Plan, TargetPlans, WeightSpec } from "../plan/plan.js";
+import type {
+  BufferRef,
+  HostExpr,
+  KernelEntry,
+  KernelStep,
+  Plan,
+  TargetPlans,
+  WeightSpec,
+} from "../plan/plan.js";
 import { rangeOf } from "../scalar/range.js";
 import { bug } from "../errors.js";
 import type { SourceTable } from "./sources.js";
@@ -18,7 +26,11 @@ import type { SourceTable } from "./sources.js";
 /** What one target makes of a model. */
 export interface TargetPartition {
   readonly target: Target;
-  readonly entries: readonly { readonly name: string; readonly graph: Graph; readonly partition: Partition }[];
+  readonly entries: readonly {
+    readonly name: string;
+    readonly graph: Graph;
+    readonly partition: Partition;
+  }[];
   readonly weights: readonly WeightSteps[];
 }
 
@@ -35,14 +47,18 @@ const maxBytes = (buffer: Buffer): number => byteSize(buffer.dtype, rangeOf(buff
 export function descKey(desc: KernelDesc): string {
   return JSON.stringify(desc, (key, value: unknown) => {
     if (key === "label") return undefined;
-    if (typeof value === "object" && value !== null && "op" in value && "id" in value) return `#${String(value.id)}`;
+    if (typeof value === "object" && value !== null && "op" in value && "id" in value)
+      return `#${String(value.id)}`;
     return value;
   });
 }
 
 export class TargetAssembler {
   readonly #rendered = new Map<string, RenderedKernel>();
-  readonly #kernels = new Map<string, { index: number; entry: KernelEntry; text: string; rendered: RenderedKernel }>();
+  readonly #kernels = new Map<
+    string,
+    { index: number; entry: KernelEntry; text: string; rendered: RenderedKernel }
+  >();
   readonly #weights: WeightSpec[] = [];
   readonly #weightIndex = new Map<string, number>();
 
@@ -54,10 +70,12 @@ export class TargetAssembler {
   ) {}
 
   assemble(): AssembledTarget {
-    for (const steps of this.made.weights) this.#weightIndex.set(steps.weight.buffer.id, this.#weightIndex.size);
+    for (const steps of this.made.weights)
+      this.#weightIndex.set(steps.weight.buffer.id, this.#weightIndex.size);
     for (const steps of this.made.weights) this.#weights.push(this.#weightSpec(steps));
     const entries: Record<string, Plan[]> = {};
-    for (const { name, graph, partition } of this.made.entries) entries[name] = [this.#plan(graph, partition)];
+    for (const { name, graph, partition } of this.made.entries)
+      entries[name] = [this.#plan(graph, partition)];
     const kernels = [...this.#kernels.values()];
     return {
       plans: { kernels: kernels.map((kernel) => kernel.entry), weights: this.#weights, entries },
@@ -83,12 +101,24 @@ export class TargetAssembler {
     const file = `kernels/${target.name}/${rendered.symbol}.${target.language === "c" ? "c" : "ptx"}`;
     const index = this.#kernels.size;
     const { launch } = rendered;
-    const start = launch.kind === "gpu" ? { threads: launch.threads, sharedBytes: launch.sharedBytes } : { scratchBytes: launch.scratchBytes };
-    this.#kernels.set(rendered.symbol, { index, text: rendered.text, rendered, entry: { symbol: rendered.symbol, file, family: rendered.family, ...start } });
+    const start =
+      launch.kind === "gpu"
+        ? { threads: launch.threads, sharedBytes: launch.sharedBytes }
+        : { scratchBytes: launch.scratchBytes };
+    this.#kernels.set(rendered.symbol, {
+      index,
+      text: rendered.text,
+      rendered,
+      entry: { symbol: rendered.symbol, file, family: rendered.family, ...start },
+    });
     return index;
   }
 
-  #step(kernel: PlannedKernel, refOf: (buffer: Buffer) => BufferRef, symbol?: (name: string, max: number) => HostExpr): KernelStep {
+  #step(
+    kernel: PlannedKernel,
+    refOf: (buffer: Buffer) => BufferRef,
+    symbol?: (name: string, max: number) => HostExpr,
+  ): KernelStep {
     const rendered = this.#render(kernel.desc);
     const { launch } = rendered;
     const host = (expr: Parameters<typeof hostExpr>[0]): HostExpr => hostExpr(expr, symbol);
@@ -97,7 +127,9 @@ export class TargetAssembler {
       kernel: this.#kernelIndex(rendered),
       buffers: kernel.buffers.map(refOf),
       scalars: rendered.scalars.map(host),
-      ...(launch.kind === "gpu" ? { grid: [host(launch.grid[0]), host(launch.grid[1]), host(launch.grid[2])] as const } : { tasks: host(launch.tasks) }),
+      ...(launch.kind === "gpu"
+        ? { grid: [host(launch.grid[0]), host(launch.grid[1]), host(launch.grid[2])] as const }
+        : { tasks: host(launch.tasks) }),
       label: kernel.desc.label,
     };
   }
@@ -124,7 +156,11 @@ export class TargetAssembler {
           return { kind: "status" };
       }
     };
-    return { box: {}, arenaBytes: arena.bytes, steps: partition.kernels.map((kernel) => this.#step(kernel, refOf)) };
+    return {
+      box: {},
+      arenaBytes: arena.bytes,
+      steps: partition.kernels.map((kernel) => this.#step(kernel, refOf)),
+    };
   }
 
   /** A source tensor that kernels read as it is stored. */
@@ -133,7 +169,12 @@ export class TargetAssembler {
     if (known !== undefined) return known;
     const index = this.#weights.length;
     this.#weightIndex.set(buffer.id, index);
-    this.#weights.push({ name: buffer.name, dtype: buffer.dtype, bytes: maxBytes(buffer), alias: this.#source(buffer) });
+    this.#weights.push({
+      name: buffer.name,
+      dtype: buffer.dtype,
+      bytes: maxBytes(buffer),
+      alias: this.#source(buffer),
+    });
     return index;
   }
 
@@ -149,7 +190,8 @@ export class TargetAssembler {
     const refOf = (buffer: Buffer): BufferRef => {
       if (buffer === result) return { kind: "weight", index };
       if (buffer.place === "source") return { kind: "source", index: this.#source(buffer) };
-      if (buffer.place === "temp" || buffer.place === "output") return { kind: "arena", offset: arena.offsets.get(buffer.id)!, bytes: maxBytes(buffer) };
+      if (buffer.place === "temp" || buffer.place === "output")
+        return { kind: "arena", offset: arena.offsets.get(buffer.id)!, bytes: maxBytes(buffer) };
       if (buffer.place === "status") return { kind: "status" };
       throw bug(`a weight depends on ${buffer.place} ${buffer.name}`);
     };
@@ -170,10 +212,17 @@ function lifetimes(kernels: readonly PlannedKernel[], result?: Buffer): Lifetime
   const spans = new Map<string, Lifetime>();
   kernels.forEach((kernel, step) => {
     for (const buffer of kernel.buffers) {
-      const temporary = buffer.place === "temp" || (result !== undefined && buffer.place === "output" && buffer !== result);
+      const temporary =
+        buffer.place === "temp" ||
+        (result !== undefined && buffer.place === "output" && buffer !== result);
       if (!temporary) continue;
       const before = spans.get(buffer.id);
-      spans.set(buffer.id, { id: buffer.id, bytes: maxBytes(buffer), first: before?.first ?? step, last: step });
+      spans.set(buffer.id, {
+        id: buffer.id,
+        bytes: maxBytes(buffer),
+        first: before?.first ?? step,
+        last: step,
+      });
     }
   });
   return [...spans.values()];

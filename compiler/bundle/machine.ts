@@ -17,7 +17,10 @@ function firstText(files: readonly string[]): string {
 
 function processor(): string {
   try {
-    const line = fs.readFileSync("/proc/cpuinfo", "utf8").split("\n").find((text) => text.startsWith("model name"));
+    const line = fs
+      .readFileSync("/proc/cpuinfo", "utf8")
+      .split("\n")
+      .find((text) => text.startsWith("model name"));
     const name = line?.slice(line.indexOf(":") + 1).trim();
     if (name !== undefined && name !== "") return name;
   } catch {

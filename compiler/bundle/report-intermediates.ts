@@ -86,7 +86,7 @@ class Network {
       const level = this.#levels(source);
       if (level[sink]! < 0) return total;
       const next = this.#edges.map(() => 0);
-      for (let sent = this.#send(source, sink, level, next); sent > 0; ) {
+      for (let sent = this.#send(source, sink, level, next); sent > 0;) {
         total += sent;
         sent = this.#send(source, sink, level, next);
       }
@@ -109,7 +109,7 @@ class Network {
   /** Sends as much as one path holds; 0 if there is none left at these levels. */
   #send(source: number, sink: number, level: readonly number[], next: number[]): number {
     const path: number[] = [];
-    for (let at = source; at !== sink; ) {
+    for (let at = source; at !== sink;) {
       const edges = this.#edges[at]!;
       const open = (edge: number): boolean =>
         this.#room[edge]! > 0 && level[this.#to[edge]!]! === level[at]! + 1;

@@ -1,4 +1,5 @@
 /** What a kernel computes, in the words of the model: its weights' names and its operators. */
+import { isFloat } from "../ir/dtype.js";
 import { below, isNode, type Graph, type Node } from "../ir/graph.js";
 import type { OpAttrs, OpName } from "../ir/ops.js";
 import { roles } from "../kernel/analysis.js";
@@ -71,14 +72,14 @@ export class KernelNames {
       roles[node.op] === "anchor" &&
       (family === "reduce" || (family === "gemm" ? node.op === "matmul" : node.op === family));
     const anchor = family === "map" ? undefined : [...inside].reverse().find(isAnchor);
-    const before = anchor === undefined ? new Set<Node>() : new Set(below([anchor]));
+    const before = this.#between(anchor?.inputs.filter((node) => !stored.has(node)) ?? [], stored);
     const named = (nodes: readonly Node[]): string[] =>
       counted(nodes.filter((node) => node !== anchor).flatMap((node) => wordOf(node) ?? []));
     const order = [...inside].sort((a, b) => a.id - b.id);
     const prologue = named(order.filter((node) => before.has(node)));
     const epilogue = named(order.filter((node) => !before.has(node)));
     const modules = anchor === undefined ? this.#modulesIn(inside, reads) : this.#modulesOf(anchor);
-    const part = commonPart(modules.length > 0 ? modules : this.#partsOf(reads));
+    const part = modules.length > 0 ? partOf(modules) : commonPart(this.#partsOf(reads));
     for (const buffer of writes) if (part !== null) this.#parts.set(buffer, part);
     return { computes: headline(anchor, modules, part, epilogue), prologue, epilogue, part };
   }
@@ -114,7 +115,9 @@ export class KernelNames {
     const tables = [...inside].filter((node) => isNode(node, "gather"));
     const used = tables.length > 0 ? tables.flatMap((node) => node.inputs) : [];
     const own = used.filter((node) => this.weights.has(node)).flatMap(moduleNames);
-    return own.length > 0 ? own : reads.flatMap((b) => (b.node === null ? [] : moduleNames(b.node)));
+    return own.length > 0
+      ? own
+      : reads.flatMap((b) => (b.node === null ? [] : moduleNames(b.node)));
   }
 
   #partsOf(reads: readonly Buffer[]): string[] {
@@ -128,7 +131,9 @@ function operands({ desc, buffers }: PlannedKernel, not: "read" | "write"): Buff
   );
 }
 
+/** Arithmetic on positions and indices is not what a model computes. */
 function wordOf(node: Node): string | null {
+  if (isNode(node, "map") && !isFloat(node.dtype)) return null;
   const word = words[node.op] as ((attrs: Node["attrs"]) => string) | null;
   return word === null ? null : word(node.attrs);
 }
@@ -150,11 +155,18 @@ function moduleNames(weight: Node): string[] {
   return [...new Set(names)];
 }
 
+/** The part of the model that modules belong to. */
+function partOf(modules: readonly string[]): string | null {
+  const [only, ...others] = modules;
+  if (only === undefined || others.length > 0) return commonPart(modules);
+  return only.includes(".") ? only.slice(0, only.lastIndexOf(".")) : only;
+}
+
 /** The dotted beginning that all names share; of one name, all of it. */
 function commonPart(names: readonly string[]): string | null {
   const [first, ...rest] = names.map((name) => name.split("."));
   if (first === undefined) return null;
-  let length = rest.length === 0 ? first.length : first.length;
+  let length = first.length;
   for (const name of rest) {
     let same = 0;
     while (same < Math.min(length, name.length) && name[same] === first[same]) same++;
@@ -177,7 +189,7 @@ function headline(
   part: string | null,
   epilogue: readonly string[],
 ): string {
-  const verb = anchor === undefined ? (epilogue.join(", ") || "copy") : (wordOf(anchor) ?? anchor.op);
+  const verb = anchor === undefined ? epilogue.join(", ") || "copy" : (wordOf(anchor) ?? anchor.op);
   if (modules.length > 0) return `${verb}: ${braced(modules)}`;
-  return part === null ? verb : `${verb} after ${part}`;
+  return part === null ? verb : `${verb}: ${part}`;
 }

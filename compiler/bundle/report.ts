@@ -209,7 +209,10 @@ function valueReports(kernels: readonly PlannedKernel[]): ValueReport[] {
     if (buffer.place !== "temp") return [];
     const [writer] = users(buffer.id, "read");
     const readers = users(buffer.id, "write");
-    const why = whyStored(kernels[writer!]!, readers.map((number) => kernels[number]!));
+    const why = whyStored(
+      kernels[writer!]!,
+      readers.map((number) => kernels[number]!),
+    );
     return [{ name: buffer.name, bytes: largestBytes(buffer), writer: writer!, readers, why }];
   });
 }

@@ -26,10 +26,22 @@ export class SourceTable {
     if (known !== undefined) return known;
     const index = this.entries.length;
     const shape = node.shape.map((dim) => rangeOf(dim).max);
-    const bytes = byteSize(node.dtype, shape.reduce((x, y) => x * y, 1));
+    const bytes = byteSize(
+      node.dtype,
+      shape.reduce((x, y) => x * y, 1),
+    );
     const { source } = node.attrs;
     const wanted = source.kind === "literal" ? name : source.tensor;
-    this.entries.push({ node, spec: { name: this.#unique(wanted), dtype: node.dtype, shape, bytes, from: this.policy(node) } });
+    this.entries.push({
+      node,
+      spec: {
+        name: this.#unique(wanted),
+        dtype: node.dtype,
+        shape,
+        bytes,
+        from: this.policy(node),
+      },
+    });
     this.#index.set(node, index);
     return index;
   }
@@ -44,7 +56,12 @@ export class SourceTable {
   stateIndex(buffer: Buffer): number {
     const known = this.states.findIndex((state) => state.name === buffer.name);
     if (known >= 0) return known;
-    this.states.push({ name: buffer.name, dtype: buffer.dtype, shape: buffer.shape.map((dim) => rangeOf(dim).max), layout: "contiguous" });
+    this.states.push({
+      name: buffer.name,
+      dtype: buffer.dtype,
+      shape: buffer.shape.map((dim) => rangeOf(dim).max),
+      layout: "contiguous",
+    });
     return this.states.length - 1;
   }
 }

@@ -17,15 +17,30 @@ export function parseWeightsMode(text: string): WeightsMode {
   if (text === "embed" || text === "reference" || text === "none") return { kind: text };
   const seed = /^random:(\d{1,15})$/.exec(text)?.[1];
   if (seed !== undefined) return { kind: "random", seed: Number(seed) };
-  if (text === "live") throw new FarrierError("E_UNSUPPORTED", "live weights are not supported yet", { where: "--weights", hint: "use embed or reference" });
-  throw new FarrierError("E_OPTION", `${JSON.stringify(text)} is not a way to give weights`, { where: "--weights", hint: "embed, reference, random:SEED or none" });
+  if (text === "live")
+    throw new FarrierError("E_UNSUPPORTED", "live weights are not supported yet", {
+      where: "--weights",
+      hint: "use embed or reference",
+    });
+  throw new FarrierError("E_OPTION", `${JSON.stringify(text)} is not a way to give weights`, {
+    where: "--weights",
+    hint: "embed, reference, random:SEED or none",
+  });
 }
 
 /** What a bundle needs to know of a model's tensors: a part of `ImportedModel`. */
 export interface TensorPlaces {
   readonly tensors: readonly {
     readonly name: string;
-    readonly place: { readonly file: { readonly path: string; readonly size: number; readRange(offset: number, length: number): Uint8Array }; readonly offset: number; readonly bytes: number } | null;
+    readonly place: {
+      readonly file: {
+        readonly path: string;
+        readonly size: number;
+        readRange(offset: number, length: number): Uint8Array;
+      };
+      readonly offset: number;
+      readonly bytes: number;
+    } | null;
     readonly random: { readonly scale: number; readonly shift: number };
   }[];
 }
@@ -43,7 +58,10 @@ export function sourcePolicy(mode: WeightsMode, model: TensorPlaces): SourcePoli
       return { kind: "random", seed: mode.seed * 1_000_003 + (known?.index ?? 0), scale, shift };
     }
     const place = known?.tensor.place;
-    if (place === null || place === undefined) throw new FarrierError("E_WEIGHTS", "the model has no bytes for this tensor", { where: source.tensor });
+    if (place === null || place === undefined)
+      throw new FarrierError("E_WEIGHTS", "the model has no bytes for this tensor", {
+        where: source.tensor,
+      });
     return { kind: "file", file: place.file.path, offset: place.offset };
   };
 }
@@ -69,20 +87,32 @@ export function weightFiles(sources: SourceTable, model: TensorPlaces): WeightFi
   for (const { spec, node } of sources.entries) {
     if (spec.from.kind === "file") {
       const place = places.get((node.attrs.source as { tensor: string }).tensor)!;
-      references.set(spec.from.file, { bytes: place!.file.size });
+      references.set(spec.from.file, { bytes: place.file.size });
     }
-    if (spec.from.kind === "bundle") embedded.set(spec.name, { dtype: spec.dtype, shape: spec.shape, chunks: () => bytesOf(node, places) });
+    if (spec.from.kind === "bundle")
+      embedded.set(spec.name, {
+        dtype: spec.dtype,
+        shape: spec.shape,
+        chunks: () => bytesOf(node, places),
+      });
   }
   return { embedded, references };
 }
 
-function* bytesOf(node: Node<"constant">, places: ReadonlyMap<string, TensorPlaces["tensors"][number]["place"]>): Generator<Uint8Array> {
+function* bytesOf(
+  node: Node<"constant">,
+  places: ReadonlyMap<string, TensorPlaces["tensors"][number]["place"]>,
+): Generator<Uint8Array> {
   const { source } = node.attrs;
   if (source.kind === "literal") {
     yield source.data;
     return;
   }
   const place = places.get(source.tensor) ?? null;
-  if (place === null) throw new FarrierError("E_WEIGHTS", "the model has no bytes for this tensor", { where: source.tensor });
-  for (let at = 0; at < place.bytes; at += chunkBytes) yield place.file.readRange(place.offset + at, Math.min(chunkBytes, place.bytes - at));
+  if (place === null)
+    throw new FarrierError("E_WEIGHTS", "the model has no bytes for this tensor", {
+      where: source.tensor,
+    });
+  for (let at = 0; at < place.bytes; at += chunkBytes)
+    yield place.file.readRange(place.offset + at, Math.min(chunkBytes, place.bytes - at));
 }

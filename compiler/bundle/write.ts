@@ -139,10 +139,7 @@ function fill(directory: string, content: BundleContent, { version }: WriteOptio
     ...(content.references.size === 0 ? {} : { references: sorted(content.references) }),
     files: sorted(files),
   };
-  fs.writeFileSync(
-    path.join(directory, "manifest.json"),
-    `${JSON.stringify(manifest, null, 1)}\n`,
-  );
+  fs.writeFileSync(path.join(directory, "manifest.json"), `${JSON.stringify(manifest, null, 1)}\n`);
 }
 
 const sorted = <T>(map: ReadonlyMap<string, T>): Record<string, T> =>

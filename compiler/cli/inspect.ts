@@ -1,10 +1,9 @@
-import fs from "node:fs";
-import path from "node:path";
 import type { AddCommand } from "./main.js";
 import { FarrierError } from "../errors.js";
-import type { BundlePlan, HostExpr, TensorSpec } from "../plan/plan.js";
-import { isBundle } from "./open.js";
-import { Output } from "./output.js";
+import { shapeText } from "../bundle/binding.js";
+import type { BundlePlan, TensorSpec } from "../plan/plan.js";
+import { bundleJson, existing, isBundle } from "./open.js";
+import { bytesText, Output } from "./output.js";
 
 export const inspectCommand: AddCommand = (program) => {
   program
@@ -14,10 +13,22 @@ export const inspectCommand: AddCommand = (program) => {
     .option("--json", "one event a line")
     .action((place: string, raw: { json?: boolean }) => {
       const output = new Output(raw.json === true);
-      if (!isBundle(place)) throw new FarrierError("E_BUNDLE_FORMAT", "this is no bundle: it has no manifest.json", { file: place });
-      const manifest = JSON.parse(fs.readFileSync(path.join(place, "manifest.json"), "utf8")) as Manifest;
-      const plan = JSON.parse(fs.readFileSync(path.join(place, "plan.json"), "utf8")) as BundlePlan;
-      output.event("inspected", { manifest, symbols: plan.symbols, entries: plan.entries, states: plan.states }, described(manifest, plan));
+      existing(place);
+      if (!isBundle(place))
+        throw new FarrierError("E_BUNDLE_FORMAT", "this is no bundle: it has no manifest.json", {
+          file: place,
+        });
+      const manifest = bundleJson(place, "manifest.json") as Manifest;
+      const plan = bundleJson(place, "plan.json") as BundlePlan;
+      if (plan.format !== 1)
+        throw new FarrierError("E_BUNDLE_FORMAT", "the plan is of another version of farrier", {
+          file: place,
+        });
+      output.event(
+        "inspected",
+        { manifest, symbols: plan.symbols, entries: plan.entries, states: plan.states },
+        described(manifest, plan),
+      );
     });
 };
 
@@ -27,27 +38,37 @@ interface Manifest {
   readonly files: Readonly<Record<string, { readonly bytes: number }>>;
 }
 
-function dimText(dim: HostExpr): string {
-  if (typeof dim === "number" || typeof dim === "string") return String(dim);
-  const [op, ...args] = dim as readonly [string, ...HostExpr[]];
-  return `${op}(${args.map(dimText).join(", ")})`;
-}
-const tensorText = ({ name, dtype, shape }: TensorSpec): string => `${name}: ${dtype} [${shape.map(dimText).join(", ")}]`;
+const tensorText = ({ name, dtype, shape }: TensorSpec): string =>
+  `${name}: ${dtype} ${shapeText(shape)}`;
 
 function described(manifest: Manifest, plan: BundlePlan): string {
-  const lines = [`written by farrier ${manifest.farrier}${manifest.native ? ", holds host code of the machine that built it" : ""}`];
+  const lines = [
+    `written by farrier ${manifest.farrier}${manifest.native ? ", holds host code of the machine that built it" : ""}`,
+  ];
   for (const { name, min, max } of plan.symbols) lines.push(`symbol ${name}: ${min}..${max}`);
   for (const entry of plan.entries) {
-    lines.push(`entry ${entry.name}`, ...entry.inputs.map((input) => `  in   ${tensorText(input)}`), ...entry.outputs.map((out) => `  out  ${tensorText(out)}`));
+    lines.push(
+      `entry ${entry.name}`,
+      ...entry.inputs.map((input) => `  in   ${tensorText(input)}`),
+      ...entry.outputs.map((out) => `  out  ${tensorText(out)}`),
+    );
     for (const [target, plans] of Object.entries(plan.targets)) {
       const steps = plans.entries[entry.name]?.[0];
-      if (steps !== undefined) lines.push(`  ${target}: ${steps.steps.length} launches, ${(steps.arenaBytes / 1024).toFixed(0)} KiB of workspace`);
+      if (steps !== undefined)
+        lines.push(
+          `  ${target}: ${steps.steps.length} launches, ${bytesText(steps.arenaBytes)} of workspace`,
+        );
     }
   }
-  const stateBytes = plan.states.map(({ name, dtype, shape }) => `state ${name}: ${dtype} [${shape.join(", ")}]`);
+  const stateBytes = plan.states.map(
+    ({ name, dtype, shape }) => `state ${name}: ${dtype} [${shape.join(", ")}]`,
+  );
   lines.push(...stateBytes);
-  for (const [target, plans] of Object.entries(plan.targets)) lines.push(`${target}: ${plans.kernels.length} kernels, ${plans.weights.length} weights from ${plan.sources.length} tensors`);
+  for (const [target, plans] of Object.entries(plan.targets))
+    lines.push(
+      `${target}: ${plans.kernels.length} kernels, ${plans.weights.length} weights from ${plan.sources.length} tensors`,
+    );
   const total = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0);
-  lines.push(`${Object.keys(manifest.files).length} files, ${(total / 1e6).toFixed(1)} MB`);
+  lines.push(`${Object.keys(manifest.files).length} files, ${bytesText(total)}`);
   return lines.join("\n");
 }

@@ -1,14 +1,40 @@
 /** A bundle on a device, from a bundle or from a model that is compiled for the purpose. */
 import fs from "node:fs";
-import os from "node:os";
 import path from "node:path";
-import { load, devices, type Model } from "../../runtime/node/index.js";
+import { devices, load, machine, type Model } from "../../runtime/node/index.js";
 import { compile, type CompileOptions } from "../compile.js";
 import { FarrierError } from "../errors.js";
 import type { Output } from "./output.js";
+import { scratchDirectory } from "./scratch.js";
 
 export function isBundle(place: string): boolean {
   return fs.existsSync(path.join(place, "manifest.json"));
+}
+
+/** @throws FarrierError E_NOT_FOUND */
+export function existing(place: string): void {
+  if (!fs.existsSync(place))
+    throw new FarrierError("E_NOT_FOUND", "no such file or directory", {
+      file: place,
+      hint: "give an ONNX file, a Hugging Face directory or a bundle",
+    });
+}
+
+/**
+ * A JSON file of a bundle, for people to look at: nothing is checked but that it is JSON.
+ * @throws FarrierError E_BUNDLE_FORMAT
+ */
+export function bundleJson(bundle: string, name: string): unknown {
+  const file = path.join(bundle, name);
+  try {
+    return JSON.parse(fs.readFileSync(file, "utf8")) as unknown;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new FarrierError("E_BUNDLE_FORMAT", `it cannot be read: ${reason}`, {
+      file,
+      cause: error,
+    });
+  }
 }
 
 /** The target that is compiled for a device. */
@@ -16,14 +42,24 @@ export function targetFor(device: string): string {
   return device.startsWith("cuda") ? "sm_80" : "cpu";
 }
 
-/** `cuda:0` where there is a GPU and the bundle has code for one, else `cpu`. */
-export async function defaultDevice(bundle: string | null): Promise<string> {
-  if (bundle === null) return "cpu";
-  const manifest = JSON.parse(fs.readFileSync(path.join(bundle, "manifest.json"), "utf8")) as { targets?: unknown };
-  const targets = Array.isArray(manifest.targets) ? manifest.targets : [];
-  if (targets.includes("cpu")) return "cpu";
+/** The CPU if the bundle has code for one, else the first GPU. */
+async function deviceFor(bundle: string): Promise<string> {
+  const file = path.join(bundle, "manifest.json");
+  let targets: unknown;
+  try {
+    ({ targets } = JSON.parse(fs.readFileSync(file, "utf8")) as { targets?: unknown });
+  } catch {
+    return "cpu"; // What is wrong with it is the loader's to say.
+  }
+  if (!Array.isArray(targets) || targets.includes("cpu")) return "cpu";
   const found = await devices();
-  return found.devices.some((device) => device.type === "cuda") ? "cuda:0" : "cpu";
+  const gpu = found.devices.find(({ type }) => type === "cuda");
+  if (gpu !== undefined) return `cuda:${gpu.id}`;
+  throw new FarrierError(
+    "E_NO_DEVICE",
+    `the bundle is for ${targets.join(", ")} and no GPU runs here: ${found.cuda ?? "none is found"}`,
+    { file: bundle, hint: "compile it with --target cpu to run it on the CPU" },
+  );
 }
 
 export interface OpenRequest {
@@ -34,14 +70,26 @@ export interface OpenRequest {
 }
 
 /** Runs `body` with the model loaded, and cleans up what was compiled for it. */
-export async function withModel<T>(request: OpenRequest, body: (model: Model) => Promise<T>): Promise<T> {
+export async function withModel<T>(
+  request: OpenRequest,
+  body: (model: Model) => Promise<T>,
+): Promise<T> {
   const { place, options, output } = request;
-  if (!fs.existsSync(place)) throw new FarrierError("E_NOT_FOUND", "no such file or directory", { file: place });
-  if (isBundle(place)) return withBundle(place, request.device ?? (await defaultDevice(place)), output, body);
-  const device = request.device ?? (options.target?.some((target) => target.startsWith("sm_")) === true ? "cuda:0" : "cpu");
-  const directory = fs.mkdtempSync(path.join(os.tmpdir(), "farrier-"));
+  existing(place);
+  // Before anything is compiled: without the addon nothing can be run.
+  machine();
+  if (isBundle(place))
+    return withBundle(place, request.device ?? (await deviceFor(place)), output, body);
+  const forGpu = options.target?.some((target) => target.startsWith("sm_")) === true;
+  const device = request.device ?? (forGpu ? "cuda:0" : "cpu");
+  const directory = scratchDirectory();
   try {
-    const bundle = await compile(place, { target: [targetFor(device)], ...options, output: path.join(directory, "model.farrier"), progress: output.progress });
+    const bundle = await compile(place, {
+      target: [targetFor(device)],
+      ...options,
+      output: path.join(directory, "model.farrier"),
+      progress: output.progress,
+    });
     for (const notice of bundle.notices) output.notice(notice);
     return await withBundle(bundle.path, device, output, body);
   } finally {
@@ -49,8 +97,16 @@ export async function withModel<T>(request: OpenRequest, body: (model: Model) =>
   }
 }
 
-async function withBundle<T>(bundle: string, device: string, output: Output, body: (model: Model) => Promise<T>): Promise<T> {
-  const model = await load(bundle, { device, onProgress: (done, total) => output.progress("binding weights", done, total) });
+async function withBundle<T>(
+  bundle: string,
+  device: string,
+  output: Output,
+  body: (model: Model) => Promise<T>,
+): Promise<T> {
+  const model = await load(bundle, {
+    device,
+    onProgress: (done, total) => output.progress("binding weights", done, total),
+  });
   output.clear();
   try {
     return await body(model);

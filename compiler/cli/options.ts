@@ -23,7 +23,10 @@ const oneOf =
     return found;
   };
 
-function dim(text: string, before: Record<string, readonly [number, number]> = {}): Record<string, readonly [number, number]> {
+function dim(
+  text: string,
+  before: Record<string, readonly [number, number]> = {},
+): Record<string, readonly [number, number]> {
   const match = /^([^=]+)=(\d{1,15})(?:\.\.(\d{1,15}))?$/.exec(text);
   if (match === null) throw new InvalidArgumentError("write NAME=LO..HI, or NAME=N.");
   const low = Number(match[2]);
@@ -34,7 +37,8 @@ export const count =
   (min: number) =>
   (text: string): number => {
     const value = Number(text);
-    if (!/^\d{1,15}$/.test(text) || value < min) throw new InvalidArgumentError(`write an integer of at least ${min}.`);
+    if (!/^\d{1,15}$/.test(text) || value < min)
+      throw new InvalidArgumentError(`write an integer of at least ${min}.`);
     return value;
   };
 
@@ -47,9 +51,17 @@ export const number = (text: string): number => {
 /** The options of `compile` that say what is computed. */
 export function withModelOptions(command: Command): Command {
   return command
-    .option("--dtype <type>", "arithmetic and activations: f32, bf16 or f16 (default: what the model stores)", oneOf("f32", "bf16", "f16"))
+    .option(
+      "--dtype <type>",
+      "arithmetic and activations: f32, bf16 or f16 (default: what the model stores)",
+      oneOf("f32", "bf16", "f16"),
+    )
     .option("--dim <name=lo..hi>", "range of a symbol; repeat for each", dim)
-    .option("--numerics <mode>", "strict keeps every rounding of the model, fast may drop some", oneOf("strict", "fast"))
+    .option(
+      "--numerics <mode>",
+      "strict keeps every rounding of the model, fast may drop some",
+      oneOf("strict", "fast"),
+    )
     .option("--weights <how>", "embed, reference, random:SEED or none (default: embed)")
     .option("--no-fusion", "one kernel for each operator: what fusion is compared with");
 }
@@ -66,7 +78,11 @@ export function compileOptions(raw: RawCompileOptions): CompileOptions {
 }
 
 function targetList(text: string): string[] {
-  const names = text.split(",").map((name) => name.trim()).filter((name) => name !== "");
-  if (names.length === 0) throw new FarrierError("E_OPTION", "no target is named", { where: "--target" });
+  const names = text
+    .split(",")
+    .map((name) => name.trim())
+    .filter((name) => name !== "");
+  if (names.length === 0)
+    throw new FarrierError("E_OPTION", "no target is named", { where: "--target" });
   return [...new Set(names)];
 }

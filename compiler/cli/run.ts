@@ -20,11 +20,21 @@ interface Raw extends RawCompileOptions {
 /** NAME=FILE.safetensors[:TENSOR]; the tensor's name is the input's unless it is given. */
 function input(text: string, before: Record<string, FileTensor> = {}): Record<string, FileTensor> {
   const match = /^([^=]+)=(.+?\.safetensors)(?::(.+))?$/.exec(text);
-  if (match === null) throw new FarrierError("E_OPTION", `${JSON.stringify(text)} names no tensor`, { where: "--input", hint: "write NAME=FILE.safetensors[:TENSOR]" });
+  if (match === null)
+    throw new FarrierError("E_OPTION", `${JSON.stringify(text)} names no tensor`, {
+      where: "--input",
+      hint: "write NAME=FILE.safetensors[:TENSOR]",
+    });
   const [, name, file, tensor] = match as unknown as [string, string, string, string | undefined];
   const tensors = readTensors(file);
-  const found = tensors.get(tensor ?? name) ?? (tensors.size === 1 && tensor === undefined ? [...tensors.values()][0] : undefined);
-  if (found === undefined) throw new FarrierError("E_INPUT", `it has no tensor ${JSON.stringify(tensor ?? name)}`, { file, hint: `it has ${[...tensors.keys()].join(", ")}` });
+  const found =
+    tensors.get(tensor ?? name) ??
+    (tensors.size === 1 && tensor === undefined ? [...tensors.values()][0] : undefined);
+  if (found === undefined)
+    throw new FarrierError("E_INPUT", `it has no tensor ${JSON.stringify(tensor ?? name)}`, {
+      file,
+      hint: `it has ${[...tensors.keys()].join(", ")}`,
+    });
   return { ...before, [name]: found };
 }
 
@@ -43,39 +53,70 @@ export const runCommand: AddCommand = (program) => {
     const output = new Output(raw.json === true);
     const given = raw.input ?? {};
     const options = compileOptions(raw);
-    const dims = isBundle(place) || options.dims !== undefined ? {} : { dims: dimsFromShapes(place, new Map(Object.entries(given))) };
-    await withModel({ place, device: raw.device, options: { ...options, ...dims }, output }, async (model) => {
-      const inputs = inputsOf(model, given);
-      const times: number[] = [];
-      let results: Record<string, Tensor> = {};
-      for (let i = 0; i < raw.repeat; i++) {
-        const start = performance.now();
-        results = await model.run(inputs);
-        times.push(performance.now() - start);
-        output.progress("running", i + 1, raw.repeat);
-      }
-      report(results, times, raw.output, output);
-    });
+    const dims =
+      isBundle(place) || options.dims !== undefined
+        ? {}
+        : { dims: dimsFromShapes(place, new Map(Object.entries(given))) };
+    await withModel(
+      { place, device: raw.device, options: { ...options, ...dims }, output },
+      async (model) => {
+        const inputs = inputsOf(model, given);
+        const times: number[] = [];
+        let results: Record<string, Tensor> = {};
+        for (let i = 0; i < raw.repeat; i++) {
+          const start = performance.now();
+          results = await model.run(inputs);
+          times.push(performance.now() - start);
+          output.progress("running", i + 1, raw.repeat);
+        }
+        report(results, times, raw.output, output);
+      },
+    );
   });
 };
 
-function inputsOf(model: Model, given: Readonly<Record<string, FileTensor>>): Parameters<Model["run"]>[0] {
+function inputsOf(
+  model: Model,
+  given: Readonly<Record<string, FileTensor>>,
+): Parameters<Model["run"]>[0] {
   const entry = model.entry();
   return Object.fromEntries(
     Object.entries(given).map(([name, tensor]) => {
       const spec = entry.inputs.find((each) => each.name === name);
-      if (spec === undefined) throw new FarrierError("E_RT_INPUT", `the model has no input ${JSON.stringify(name)}`, { hint: `it has ${entry.inputs.map((each) => each.name).join(", ")}` });
+      if (spec === undefined)
+        throw new FarrierError("E_RT_INPUT", `the model has no input ${JSON.stringify(name)}`, {
+          hint: `it has ${entry.inputs.map((each) => each.name).join(", ")}`,
+        });
       return [name, asInput(name, tensor, spec.dtype)];
     }),
   );
 }
 
-function report(results: Readonly<Record<string, Tensor>>, times: readonly number[], file: string | undefined, output: Output): void {
+function report(
+  results: Readonly<Record<string, Tensor>>,
+  times: readonly number[],
+  file: string | undefined,
+  output: Output,
+): void {
   const median = [...times].sort((a, b) => a - b)[times.length >> 1]!;
   for (const [name, tensor] of Object.entries(results))
-    output.event("output", { name, dtype: tensor.dtype, shape: tensor.shape }, `${name}: ${tensor.dtype} [${tensor.shape.join(", ")}]`);
-  output.event("ran", { runs: times.length, medianMs: median, firstMs: times[0] }, `${times.length} run${times.length === 1 ? "" : "s"}, median ${median.toFixed(3)} ms`);
+    output.event(
+      "output",
+      { name, dtype: tensor.dtype, shape: tensor.shape },
+      `${name}: ${tensor.dtype} [${tensor.shape.join(", ")}]`,
+    );
+  output.event(
+    "ran",
+    { runs: times.length, medianMs: median, firstMs: times[0] },
+    `${times.length} run${times.length === 1 ? "" : "s"}, median ${median.toFixed(3)} ms`,
+  );
   if (file === undefined) return;
-  const tensors = Object.entries(results).map(([name, tensor]) => [name, { dtype: tensor.dtype as DType, shape: tensor.shape, chunks: () => [tensor.bytes] }] as const);
+  const tensors = Object.entries(results).map(
+    ([name, tensor]) =>
+      [
+        name,
+        { dtype: tensor.dtype as DType, shape: tensor.shape, chunks: () => [tensor.bytes] },
+      ] as const,
+  );
   writeSafetensors(file, new Map(tensors));
 }

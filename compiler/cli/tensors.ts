@@ -14,17 +14,36 @@ export interface FileTensor {
 /** All tensors of a safetensors file. */
 export function readTensors(file: string): Map<string, FileTensor> {
   const source = SafetensorsFile.open(file);
-  return new Map([...source.tensors].map(([name, { dtype, shape }]) => [name, { dtype, shape, bytes: source.read(name) }]));
+  return new Map(
+    [...source.tensors].map(([name, { dtype, shape }]) => [
+      name,
+      { dtype, shape, bytes: source.read(name) },
+    ]),
+  );
 }
 
 export function numbersOf({ dtype, shape, bytes }: FileTensor): Float64Array {
-  return Float64Array.from(readElements(dtype, bytes, shape.reduce((x, y) => x * y, 1)) as ArrayLike<number | bigint>, Number);
+  return Float64Array.from(
+    readElements(
+      dtype,
+      bytes,
+      shape.reduce((x, y) => x * y, 1),
+    ) as ArrayLike<number | bigint>,
+    Number,
+  );
 }
 
 /** A tensor as an input of `dtype`, converted where that loses nothing that the model would see. */
-export function asInput(name: string, tensor: FileTensor, dtype: string): Tensor | { data: readonly number[]; shape: readonly number[] } {
+export function asInput(
+  name: string,
+  tensor: FileTensor,
+  dtype: string,
+): Tensor | { data: readonly number[]; shape: readonly number[] } {
   if (tensor.dtype === dtype) return new Tensor(dtype, tensor.shape, tensor.bytes.slice());
-  if (dtype === "bool" || tensor.dtype === "bool") throw new FarrierError("E_RT_INPUT", `it is ${tensor.dtype}, the model wants ${dtype}`, { where: name });
+  if (dtype === "bool" || tensor.dtype === "bool")
+    throw new FarrierError("E_RT_INPUT", `it is ${tensor.dtype}, the model wants ${dtype}`, {
+      where: name,
+    });
   return { data: [...numbersOf(tensor)], shape: tensor.shape };
 }
 
@@ -38,7 +57,11 @@ export interface Comparison {
   readonly sameSpecials: boolean;
 }
 
-export function compare(out: Float64Array, ref: Float64Array, shape: readonly number[]): Comparison {
+export function compare(
+  out: Float64Array,
+  ref: Float64Array,
+  shape: readonly number[],
+): Comparison {
   let [errors, norm, largest, where] = [0, 0, -1, 0];
   let sameSpecials = true;
   for (let i = 0; i < ref.length; i++) {
@@ -52,6 +75,14 @@ export function compare(out: Float64Array, ref: Float64Array, shape: readonly nu
     norm += y * y;
     if (error > largest) [largest, where] = [error, i];
   }
-  const at = shape.map((_, axis) => Math.floor(where / shape.slice(axis + 1).reduce((p, d) => p * d, 1)) % shape[axis]!);
-  return { relRms: norm === 0 ? (errors === 0 ? 0 : Infinity) : Math.sqrt(errors / norm), largest: Math.max(0, largest), at, sameSpecials };
+  const at = shape.map(
+    (_, axis) =>
+      Math.floor(where / shape.slice(axis + 1).reduce((p, d) => p * d, 1)) % shape[axis]!,
+  );
+  return {
+    relRms: norm === 0 ? (errors === 0 ? 0 : Infinity) : Math.sqrt(errors / norm),
+    largest: Math.max(0, largest),
+    at,
+    sameSpecials,
+  };
 }

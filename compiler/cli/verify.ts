@@ -15,7 +15,12 @@ interface Raw extends RawCompileOptions {
 }
 
 /** Bounds on rel-RMS where the command line names none. */
-const defaultBound: Readonly<Record<string, number>> = { f64: 1e-12, f32: 2e-6, f16: 5e-3, bf16: 4e-2 };
+const defaultBound: Readonly<Record<string, number>> = {
+  f64: 1e-12,
+  f32: 2e-6,
+  f16: 5e-3,
+  bf16: 4e-2,
+};
 
 export const verifyCommand: AddCommand = (program, finish) => {
   const command = program
@@ -23,7 +28,11 @@ export const verifyCommand: AddCommand = (program, finish) => {
     .description("run a bundle or a model on golden inputs and compare its outputs")
     .argument("<bundle or model>")
     .requiredOption("--golden <file>", "safetensors file with inputs and outputs by name")
-    .option("--rel-rms <x>", "largest ‖out − ref‖ / ‖ref‖ that passes (default: 2e-6 for f32, 5e-3 for f16, 4e-2 for bf16)", number)
+    .option(
+      "--rel-rms <x>",
+      "largest ‖out − ref‖ / ‖ref‖ that passes (default: 2e-6 for f32, 5e-3 for f16, 4e-2 for bf16)",
+      number,
+    )
     .option("--target <names>", "what a model is compiled for (default: what the device runs)")
     .option("--device <name>", "cpu or cuda:N")
     .option("--json", "one event a line");
@@ -31,28 +40,55 @@ export const verifyCommand: AddCommand = (program, finish) => {
     const output = new Output(raw.json === true);
     const golden = readTensors(raw.golden);
     const options = compileOptions(raw);
-    const dims = isBundle(place) || options.dims !== undefined ? {} : { dims: dimsFromShapes(place, golden) };
-    const passed = await withModel({ place, device: raw.device, options: { ...options, ...dims }, output }, (model) => verified(model, golden, raw, output));
+    const dims =
+      isBundle(place) || options.dims !== undefined ? {} : { dims: dimsFromShapes(place, golden) };
+    const passed = await withModel(
+      { place, device: raw.device, options: { ...options, ...dims }, output },
+      (model) => verified(model, golden, raw, output),
+    );
     finish(passed ? exitStatus.ok : exitStatus.verificationFailed);
   });
 };
 
-async function verified(model: Model, golden: ReadonlyMap<string, FileTensor>, raw: Raw, output: Output): Promise<boolean> {
+async function verified(
+  model: Model,
+  golden: ReadonlyMap<string, FileTensor>,
+  raw: Raw,
+  output: Output,
+): Promise<boolean> {
   const entry = model.entry();
   const inputs = entry.inputs.filter(({ name }) => golden.has(name));
   const outputs = entry.outputs.filter(({ name }) => golden.has(name));
-  const strangers = [...golden.keys()].filter((name) => ![...inputs, ...outputs].some((tensor) => tensor.name === name));
+  const strangers = [...golden.keys()].filter(
+    (name) => ![...inputs, ...outputs].some((tensor) => tensor.name === name),
+  );
   const known = [...entry.inputs, ...entry.outputs].map(({ name }) => name).join(", ");
   if (strangers.length > 0)
-    throw new FarrierError("E_GOLDEN", `the model has no tensor ${strangers.map((name) => JSON.stringify(name)).join(", ")}`, { file: raw.golden, hint: `it has ${known}` });
-  if (outputs.length === 0) throw new FarrierError("E_GOLDEN", "no tensor is an output: nothing to compare", { file: raw.golden, hint: `the model has ${known}` });
-  const results = await model.run(Object.fromEntries(inputs.map(({ name, dtype }) => [name, asInput(name, golden.get(name)!, dtype)])));
+    throw new FarrierError(
+      "E_GOLDEN",
+      `the model has no tensor ${strangers.map((name) => JSON.stringify(name)).join(", ")}`,
+      { file: raw.golden, hint: `it has ${known}` },
+    );
+  if (outputs.length === 0)
+    throw new FarrierError("E_GOLDEN", "no tensor is an output: nothing to compare", {
+      file: raw.golden,
+      hint: `the model has ${known}`,
+    });
+  const results = await model.run(
+    Object.fromEntries(
+      inputs.map(({ name, dtype }) => [name, asInput(name, golden.get(name)!, dtype)]),
+    ),
+  );
   let passed = true;
   for (const { name, dtype } of outputs) {
     const result = results[name]!;
     const reference = golden.get(name)!;
     if (result.shape.join() !== reference.shape.join())
-      throw new FarrierError("E_GOLDEN", `the output has shape [${result.shape.join(", ")}], the golden tensor [${reference.shape.join(", ")}]`, { file: raw.golden, where: name });
+      throw new FarrierError(
+        "E_GOLDEN",
+        `the output has shape [${result.shape.join(", ")}], the golden tensor [${reference.shape.join(", ")}]`,
+        { file: raw.golden, where: name },
+      );
     const bound = raw.relRms ?? defaultBound[dtype] ?? 0;
     const found = compare(result.toFloat64(), numbersOf(reference), reference.shape);
     const ok = found.relRms <= bound && found.sameSpecials;

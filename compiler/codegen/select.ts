@@ -18,10 +18,16 @@ import { sm80SimtGemm } from "../../templates/gemm/sm80-simt.js";
 
 type Candidates = { readonly [F in Family]: readonly FamilyTemplate<F, never>[] };
 
-const any = <F extends Family, C>(template: FamilyTemplate<F, C>): FamilyTemplate<F, never> => template as unknown as FamilyTemplate<F, never>;
+const any = <F extends Family, C>(template: FamilyTemplate<F, C>): FamilyTemplate<F, never> =>
+  template as unknown as FamilyTemplate<F, never>;
 
 const templates: { readonly [L in Target["language"]]: Candidates } = {
-  c: { map: [any(mapCpu)], reduce: [any(reduceCpu)], gemm: [any(gemmCpu)], attention: [any(attentionCpu)] },
+  c: {
+    map: [any(mapCpu)],
+    reduce: [any(reduceCpu)],
+    gemm: [any(gemmCpu)],
+    attention: [any(attentionCpu)],
+  },
   ptx: {
     map: [any(sm80Map)],
     reduce: [any(sm80Reduce)],
@@ -42,13 +48,27 @@ export interface RenderedKernel {
 
 /** The best legal configuration of the first template that has one, rendered. */
 export function renderKernel(desc: KernelDesc, target: Target): RenderedKernel {
-  for (const template of templates[target.language][desc.family] as readonly FamilyTemplate<Family, never>[]) {
-    const config = template.candidates(desc as never, target)[0];
+  for (const template of templates[target.language][desc.family] as readonly FamilyTemplate<
+    Family,
+    never
+  >[]) {
+    const config = template.candidates(desc, target)[0];
     if (config === undefined) continue;
-    const { text, scalars, launch } = template.render(desc as never, config, target);
+    const { text, scalars, launch } = template.render(desc, config, target);
     const hash = createHash("sha256").update(text).digest("hex").slice(0, 12);
     const symbol = `${desc.family}_${hash}`;
-    return { family: desc.family, symbol, text: text.replaceAll(kernelNamePlaceholder, symbol), config: JSON.stringify(config), scalars, launch };
+    return {
+      family: desc.family,
+      symbol,
+      text: text.replaceAll(kernelNamePlaceholder, symbol),
+      config: JSON.stringify(config),
+      scalars,
+      launch,
+    };
   }
-  throw new FarrierError("E_OP_UNSUPPORTED", `target ${target.name} has no ${desc.family} kernel for this`, { where: desc.label });
+  throw new FarrierError(
+    "E_OP_UNSUPPORTED",
+    `target ${target.name} has no ${desc.family} kernel for this`,
+    { where: desc.label },
+  );
 }

@@ -14,6 +14,10 @@ function isMade(node: Node): boolean {
 export function weightNodes(order: readonly Node[]): Set<Node> {
   const weights = new Set<Node>();
   for (const node of order)
-    if (isMade(node) || (node.inputs.length > 0 && node.inputs.every((input) => weights.has(input)))) weights.add(node);
+    if (
+      isMade(node) ||
+      (node.inputs.length > 0 && node.inputs.every((input) => weights.has(input)))
+    )
+      weights.add(node);
   return weights;
 }

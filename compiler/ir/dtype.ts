@@ -2,10 +2,28 @@
 
 export type DType =
   | "bool"
-  | "i2" | "i4" | "i8" | "i16" | "i32" | "i64"
-  | "u2" | "u4" | "u8" | "u16" | "u32" | "u64"
-  | "f16" | "bf16" | "f32" | "f64"
-  | "e4m3fn" | "e4m3fnuz" | "e5m2" | "e5m2fnuz" | "e8m0" | "e2m1";
+  | "i2"
+  | "i4"
+  | "i8"
+  | "i16"
+  | "i32"
+  | "i64"
+  | "u2"
+  | "u4"
+  | "u8"
+  | "u16"
+  | "u32"
+  | "u64"
+  | "f16"
+  | "bf16"
+  | "f32"
+  | "f64"
+  | "e4m3fn"
+  | "e4m3fnuz"
+  | "e5m2"
+  | "e5m2fnuz"
+  | "e8m0"
+  | "e2m1";
 
 export type DTypeKind = "bool" | "int" | "uint" | "float";
 

@@ -5,7 +5,24 @@
  * kernels are all this one walk.
  */
 import {
-  add, and, cast, check, constant, div, eq, int, isConst, le, lt, mod, mul, one, select, sub, unary, zero,
+  add,
+  and,
+  cast,
+  check,
+  constant,
+  div,
+  eq,
+  int,
+  isConst,
+  le,
+  lt,
+  mod,
+  mul,
+  one,
+  select,
+  sub,
+  unary,
+  zero,
 } from "../scalar/build.js";
 import { rangeOf } from "../scalar/range.js";
 import type { Expr } from "../scalar/expr.js";
@@ -68,7 +85,8 @@ export class ElementReader {
     const known = this.#memo.get(key);
     if (known !== undefined) return known;
     const stored = this.context.stored(node, coords);
-    const value = stored === null ? this.computed(node, coords) : cast(stored, exprType(node.dtype));
+    const value =
+      stored === null ? this.computed(node, coords) : cast(stored, exprType(node.dtype));
     this.#memo.set(key, value);
     return value;
   }
@@ -81,7 +99,9 @@ export class ElementReader {
 
   /** What an elementwise node makes of its inputs' values, with the roundings that are kept. */
   combine(node: Node<"map"> | Node<"cast">, args: readonly Expr[]): Expr {
-    const value = isNode(node, "map") ? mapValue(node, args) : castValue(args[0]!, node.inputs[0]!.dtype, node.dtype);
+    const value = isNode(node, "map")
+      ? mapValue(node, args)
+      : castValue(args[0]!, node.inputs[0]!.dtype, node.dtype);
     return this.round(value, node.dtype);
   }
 
@@ -107,7 +127,9 @@ function castValue(value: Expr, from: DType, to: DType): Expr {
 }
 
 type Rule = (reader: ElementReader, node: Node, coords: readonly Expr[]) => Expr;
-type Rules = { readonly [O in OpName]: (reader: ElementReader, node: Node<O>, coords: readonly Expr[]) => Expr };
+type Rules = {
+  readonly [O in OpName]: (reader: ElementReader, node: Node<O>, coords: readonly Expr[]) => Expr;
+};
 
 const anchor = (_reader: ElementReader, node: Node): Expr => {
   throw new NotElementwise(node);
@@ -145,7 +167,8 @@ export function reshapeCoords(coords: readonly Expr[], from: Shape, to: Shape): 
     let left = from[i++] ?? one;
     let right = to[j++] ?? one;
     while (left !== right && (i < from.length || j < to.length)) {
-      const growLeft = j >= to.length || (i < from.length && rangeOf(left).max <= rangeOf(right).max);
+      const growLeft =
+        j >= to.length || (i < from.length && rangeOf(left).max <= rangeOf(right).max);
       if (growLeft) left = mul(left, from[i++]!);
       else right = mul(right, to[j++]!);
     }
@@ -157,7 +180,8 @@ export function reshapeCoords(coords: readonly Expr[], from: Shape, to: Shape): 
 
 /** Coordinates in the input of a movement operator with one input. */
 export const inputCoords = {
-  reshape: (node: Node<"reshape">, coords: readonly Expr[]) => reshapeCoords(coords, node.shape, node.inputs[0]!.shape),
+  reshape: (node: Node<"reshape">, coords: readonly Expr[]) =>
+    reshapeCoords(coords, node.shape, node.inputs[0]!.shape),
   transpose: (node: Node<"transpose">, coords: readonly Expr[]) => {
     const inner: Expr[] = [];
     node.attrs.perm.forEach((from, to) => (inner[from] = coords[to]!));
@@ -165,7 +189,9 @@ export const inputCoords = {
   },
   broadcast: (node: Node<"broadcast">, coords: readonly Expr[]) => {
     const { shape } = node.inputs[0]!;
-    return shape.map((dim, axis) => (isConst(dim, 1) ? zero : coords[axis + coords.length - shape.length]!));
+    return shape.map((dim, axis) =>
+      isConst(dim, 1) ? zero : coords[axis + coords.length - shape.length]!,
+    );
   },
   slice: (node: Node<"slice">, coords: readonly Expr[]) =>
     coords.map((c, axis) => add(node.attrs.starts[axis]!, mul(c, int(node.attrs.steps[axis]!)))),
@@ -187,7 +213,10 @@ function concatValue(reader: ElementReader, node: Node<"concat">, coords: readon
     // A part that the position can never or must always reach leaves no select.
     const inside = and(le(from, position), lt(position, end));
     if (isConst(inside, 0)) continue;
-    const here = reader.at(part, coords.map((c, i) => (i === axis ? sub(c, from) : c)));
+    const here = reader.at(
+      part,
+      coords.map((c, i) => (i === axis ? sub(c, from) : c)),
+    );
     value = value === null ? here : select(lt(position, end), here, value);
   }
   if (value === null) throw new NotElementwise(node);
@@ -200,16 +229,28 @@ function gatherValue(reader: ElementReader, node: Node<"gather">, coords: readon
   const rank = indices.shape.length;
   const index = reader.at(indices, coords.slice(axis, axis + rank));
   const extent = data.shape[axis]!;
-  return reader.at(data, [...coords.slice(0, axis), check(index, extent, reader.context.site(node)), ...coords.slice(axis + rank)]);
+  return reader.at(data, [
+    ...coords.slice(0, axis),
+    check(index, extent, reader.context.site(node)),
+    ...coords.slice(axis + rank),
+  ]);
 }
 
-function gatherNdValue(reader: ElementReader, node: Node<"gather_nd">, coords: readonly Expr[]): Expr {
+function gatherNdValue(
+  reader: ElementReader,
+  node: Node<"gather_nd">,
+  coords: readonly Expr[],
+): Expr {
   const [data, indices] = node.inputs as [Node, Node];
   const { batchDims } = node.attrs;
   const outer = indices.shape.length - 1;
   const count = Number(rangeOf(indices.shape[outer]!).max);
   const picked = Array.from({ length: count }, (_, i) =>
-    check(reader.at(indices, [...coords.slice(0, outer), int(i)]), data.shape[batchDims + i]!, reader.context.site(node)),
+    check(
+      reader.at(indices, [...coords.slice(0, outer), int(i)]),
+      data.shape[batchDims + i]!,
+      reader.context.site(node),
+    ),
   );
   return reader.at(data, [...coords.slice(0, batchDims), ...picked, ...coords.slice(outer)]);
 }
@@ -218,7 +259,13 @@ function gatherNdValue(reader: ElementReader, node: Node<"gather_nd">, coords: r
  * The two values that a rotation mixes, and what it makes of them. `round` is what eager execution
  * does to each product and to the sum.
  */
-export function rotate(first: Expr, second: Expr, cos: Expr, sin: Expr, round: (value: Expr) => Expr): [Expr, Expr] {
+export function rotate(
+  first: Expr,
+  second: Expr,
+  cos: Expr,
+  sin: Expr,
+  round: (value: Expr) => Expr,
+): [Expr, Expr] {
   const product = (a: Expr, b: Expr): Expr => round(mul(a, b));
   return [
     round(sub(product(first, cos), product(second, sin))),
@@ -233,13 +280,17 @@ function rotaryValue(reader: ElementReader, node: Node<"rotary">, coords: readon
   const half = div(node.shape[node.shape.length - 1]!, int(2));
   const { interleaved } = node.attrs;
   const isFirst = interleaved ? eq(mod(position, int(2)), zero) : lt(position, half);
-  const angle = interleaved ? div(position, int(2)) : select(isFirst, position, sub(position, half));
+  const angle = interleaved
+    ? div(position, int(2))
+    : select(isFirst, position, sub(position, half));
   const partner = interleaved
     ? select(isFirst, add(position, int(1)), sub(position, int(1)))
     : select(isFirst, add(position, half), sub(position, half));
   const own = reader.at(x, coords);
   const other = reader.at(x, [...outer, partner]);
-  const [c, s] = [cos, sin].map((table) => reader.at(table, broadcastCoords(table.shape, [...outer, angle]))) as [Expr, Expr];
+  const [c, s] = [cos, sin].map((table) =>
+    reader.at(table, broadcastCoords(table.shape, [...outer, angle])),
+  ) as [Expr, Expr];
   const round = (value: Expr): Expr => reader.round(value, node.dtype);
   const [straight, crossed] = [round(mul(own, c)), round(mul(other, s))];
   return round(select(isFirst, sub(straight, crossed), add(straight, crossed)));
@@ -247,7 +298,9 @@ function rotaryValue(reader: ElementReader, node: Node<"rotary">, coords: readon
 
 /** Coordinates for a tensor that NumPy broadcasting repeats along axes of extent 1. */
 export function broadcastCoords(shape: Shape, coords: readonly Expr[]): Expr[] {
-  return shape.map((dim, axis) => (isConst(dim, 1) ? zero : coords[axis + coords.length - shape.length]!));
+  return shape.map((dim, axis) =>
+    isConst(dim, 1) ? zero : coords[axis + coords.length - shape.length]!,
+  );
 }
 
 function cumsumValue(reader: ElementReader, node: Node<"cumsum">, coords: readonly Expr[]): Expr {
@@ -255,7 +308,10 @@ function cumsumValue(reader: ElementReader, node: Node<"cumsum">, coords: readon
   const input = node.inputs[0]!;
   // Only a sum of equal terms has a closed form.
   const probe = reader.at(input, coords);
-  const moved = reader.at(input, coords.map((c, i) => (i === axis ? zero : c)));
+  const moved = reader.at(
+    input,
+    coords.map((c, i) => (i === axis ? zero : c)),
+  );
   if (probe !== moved) throw new NotElementwise(node);
   const along = reverse ? sub(sub(input.shape[axis]!, int(1)), coords[axis]!) : coords[axis]!;
   const count = exclusive ? along : add(along, int(1));
@@ -273,11 +329,16 @@ const rules: Rules = {
   iota: (_reader, node, coords) => coords[node.attrs.axis]!,
   dim: (_reader, node) => node.attrs.value,
   map: (reader, node, coords) =>
-    reader.combine(node, node.inputs.map((input) => reader.at(input, input.shape.length === 0 ? [] : coords))),
+    reader.combine(
+      node,
+      node.inputs.map((input) => reader.at(input, input.shape.length === 0 ? [] : coords)),
+    ),
   cast: (reader, node, coords) => reader.combine(node, [reader.at(node.inputs[0]!, coords)]),
   reshape: (reader, node, coords) => reader.at(node.inputs[0]!, inputCoords.reshape(node, coords)),
-  transpose: (reader, node, coords) => reader.at(node.inputs[0]!, inputCoords.transpose(node, coords)),
-  broadcast: (reader, node, coords) => reader.at(node.inputs[0]!, inputCoords.broadcast(node, coords)),
+  transpose: (reader, node, coords) =>
+    reader.at(node.inputs[0]!, inputCoords.transpose(node, coords)),
+  broadcast: (reader, node, coords) =>
+    reader.at(node.inputs[0]!, inputCoords.broadcast(node, coords)),
   slice: (reader, node, coords) => reader.at(node.inputs[0]!, inputCoords.slice(node, coords)),
   concat: concatValue,
   gather: gatherValue,
@@ -289,7 +350,10 @@ const rules: Rules = {
     const { axis, group } = node.attrs;
     const at = coords.map((c, i) => (i === axis ? div(c, int(group)) : c));
     const type = exprType(node.dtype);
-    return reader.round(mul(cast(reader.at(x, coords), type), cast(reader.at(scale, at), type)), node.dtype);
+    return reader.round(
+      mul(cast(reader.at(x, coords), type), cast(reader.at(scale, at), type)),
+      node.dtype,
+    );
   },
   reduce: anchor,
   softmax: anchor,

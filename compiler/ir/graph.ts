@@ -41,7 +41,13 @@ export class GraphBuilder {
   readonly #names = new Map<Node, string>();
   #nextId = 1;
 
-  node<O extends OpName>(op: O, inputs: readonly Node[], attrs: OpAttrs[O], dtype: DType, shape: Shape): Node<O> {
+  node<O extends OpName>(
+    op: O,
+    inputs: readonly Node[],
+    attrs: OpAttrs[O],
+    dtype: DType,
+    shape: Shape,
+  ): Node<O> {
     const key = `${op}|${dtype}|${shape.map((dim) => dim.id).join(",")}|${inputs.map((input) => input.id).join(",")}|${attrsKey(attrs)}`;
     const found = this.#table.get(key);
     if (found !== undefined) return found as Node<O>;
@@ -69,12 +75,15 @@ export class GraphBuilder {
 
 /** Canonical text of attributes: expressions and functions by identity, the rest by value. */
 function attrsKey(value: unknown): string {
-  if (value === null || typeof value !== "object") return typeof value === "bigint" ? `${value}n` : JSON.stringify(value) ?? "undefined";
+  if (value === null || typeof value !== "object")
+    return typeof value === "bigint" ? `${value}n` : (JSON.stringify(value) ?? "undefined");
   if (Array.isArray(value)) return `[${value.map(attrsKey).join(",")}]`;
   if (value instanceof Uint8Array) return bytesKey(value);
   if ("op" in value && "id" in value) return `#${(value as Expr).id}`;
   if ("apply" in value && "key" in value) return `fn:${String(value.key)}`;
-  return `{${Object.entries(value).map(([key, item]) => `${key}:${attrsKey(item)}`).join(",")}}`;
+  return `{${Object.entries(value)
+    .map(([key, item]) => `${key}:${attrsKey(item)}`)
+    .join(",")}}`;
 }
 
 /** Bytes of more are compared by identity: a key must not be a copy of a weight. */
@@ -98,7 +107,11 @@ export interface Graph {
 
 /** Every node that an output or a state needs, inputs before users. Iterative. */
 export function topological(graph: Graph): Node[] {
-  const roots = [...graph.inputs, ...graph.outputs.map((o) => o.node), ...graph.states.map((s) => s.final)];
+  const roots = [
+    ...graph.inputs,
+    ...graph.outputs.map((o) => o.node),
+    ...graph.states.map((s) => s.final),
+  ];
   return below(roots);
 }
 

@@ -10,7 +10,13 @@ import type { ScalarFunction } from "../scalar/function.js";
 /** Where the bytes of a constant are. Constants are compared by place, never by content. */
 export type ConstantSource =
   /** A range of a model file; `tensor` is its name there. */
-  | { readonly kind: "file"; readonly file: string; readonly offset: number; readonly bytes: number; readonly tensor: string }
+  | {
+      readonly kind: "file";
+      readonly file: string;
+      readonly offset: number;
+      readonly bytes: number;
+      readonly tensor: string;
+    }
   /** Bytes written by a frontend or by folding, little endian and packed. */
   | { readonly kind: "literal"; readonly data: Uint8Array }
   /** No bytes: a shape only (`--weights none`), or made from a seed when bound (`--weights random`). */

@@ -20,7 +20,8 @@ export function exactDtype(node: Node): DType {
     const input = current.inputs[0];
     if (input === undefined) return current.dtype;
     if (current.op === "cast" && widens(input.dtype, current.dtype)) current = input;
-    else if (current.op === "concat") return commonDtype(current.inputs.map(exactDtype), node.dtype);
+    else if (current.op === "concat")
+      return commonDtype(current.inputs.map(exactDtype), node.dtype);
     else if (opTraits[current.op].view) current = input;
     else return current.dtype;
   }

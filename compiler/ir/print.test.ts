@@ -115,7 +115,9 @@ describe("printGraph", () => {
       output "max": %14
       "
     `);
-    expect(printNode(g, h)).toMatchInlineSnapshot(`"%"/h.0/Add output": f32[1, seq, 8] = map add(%#5, %#7)"`);
+    expect(printNode(g, h)).toMatchInlineSnapshot(
+      `"%"/h.0/Add output": f32[1, seq, 8] = map add(%#5, %#7)"`,
+    );
   });
 
   it("tells values of one name apart, and keeps numbers off names", () => {

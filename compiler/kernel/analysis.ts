@@ -62,7 +62,8 @@ export class Analysis {
     this.users = usersOf(graph);
     this.#weights = weightProgram ? new Set() : weightNodes(this.order);
     for (const node of this.order)
-      if (this.#weights.has(node) && node.inputs.length > 0 && worthATable(node, this.#tabled)) this.#tabled.add(node);
+      if (this.#weights.has(node) && node.inputs.length > 0 && worthATable(node, this.#tabled))
+        this.#tabled.add(node);
     this.anchors = this.order.filter((node) => roles[node.op] === "anchor" && !this.isWeight(node));
     this.anchors.forEach((node, index) => this.#number.set(node, index));
     for (const node of this.order) {
@@ -107,20 +108,48 @@ function readsMemory(node: Node): boolean {
 
 /** A single machine instruction on indices: comparison, arithmetic, selection. */
 function isCheap(node: Node<"map">): boolean {
-  const cheap = new Set(["add", "sub", "mul", "min", "max", "and", "or", "not", "lt", "le", "gt", "ge", "eq", "ne", "select", "where", "neg"]);
+  const cheap = new Set([
+    "add",
+    "sub",
+    "mul",
+    "min",
+    "max",
+    "and",
+    "or",
+    "not",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "eq",
+    "ne",
+    "select",
+    "where",
+    "neg",
+  ]);
   return cheap.has(node.attrs.fn.name);
 }
 
 /** The nodes that the epilogue of `anchor` can hold, in topological order, without `anchor` itself. */
-export function epilogueRegion(anchor: Node, analysis: Analysis, blocked: ReadonlySet<Node>): Set<Node> {
+export function epilogueRegion(
+  anchor: Node,
+  analysis: Analysis,
+  blocked: ReadonlySet<Node>,
+): Set<Node> {
   const region = new Set<Node>();
   const reached = (node: Node): boolean => node === anchor || region.has(node);
   for (const node of analysis.order) {
     if (node.id <= anchor.id || blocked.has(node) || pushRules[node.op] === null) continue;
     if (!node.inputs.some(reached)) continue;
     const only = pushedInput[node.op];
-    const carried = (input: Node, index: number): boolean => reached(input) && (only === undefined || only === index);
-    if (node.inputs.every((input, index) => carried(input, index) || (!reached(input) && analysis.precedes(input, anchor))))
+    const carried = (input: Node, index: number): boolean =>
+      reached(input) && (only === undefined || only === index);
+    if (
+      node.inputs.every(
+        (input, index) =>
+          carried(input, index) || (!reached(input) && analysis.precedes(input, anchor)),
+      )
+    )
       region.add(node);
   }
   return region;

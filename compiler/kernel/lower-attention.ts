@@ -1,10 +1,34 @@
 /** Attention: strided views of queries, keys and values, a score body, and the keys it can reach. */
 import { delinearize } from "../ir/element.js";
 import type { Node } from "../ir/graph.js";
-import { add, coord, div, int, isConst, lt, max, min, mul, one, param, rewriteExpr, sub, substitute, zero } from "../scalar/build.js";
+import {
+  add,
+  coord,
+  div,
+  int,
+  isConst,
+  lt,
+  max,
+  min,
+  mul,
+  one,
+  param,
+  rewriteExpr,
+  sub,
+  substitute,
+  zero,
+} from "../scalar/build.js";
 import { isOp, type Expr } from "../scalar/expr.js";
 import type { AttentionDesc } from "./desc.js";
-import { blocked, epilogue, ForcedNode, plainLoad, readerFor, unitStride, type LoweringContext } from "./lowering.js";
+import {
+  blocked,
+  epilogue,
+  ForcedNode,
+  plainLoad,
+  readerFor,
+  unitStride,
+  type LoweringContext,
+} from "./lowering.js";
 import { OperandNames, type PlannedKernel } from "./memory.js";
 import { CannotPush } from "./push.js";
 
@@ -20,7 +44,11 @@ function viewOf(context: LoweringContext, node: Node, coords: readonly Expr[]): 
 }
 
 /** The score body over the kernel's coordinates, with the loads of its extra operands. */
-function scoreOf(context: LoweringContext, node: Node<"attention">, at: Readonly<Record<string, Expr>>): Expr {
+function scoreOf(
+  context: LoweringContext,
+  node: Node<"attention">,
+  at: Readonly<Record<string, Expr>>,
+): Expr {
   const reader = readerFor(context);
   return rewriteExpr([node.attrs.score], (expr) => {
     if (isOp(expr, "param")) return expr.attr.name === "score" ? null : at[expr.attr.name]!;
@@ -48,7 +76,10 @@ function maskOf(score: Expr): Mask {
   const [condition, whenTrue, whenFalse] = score.args as [Expr, Expr, Expr];
   const value = isOp(whenFalse, "const") ? Number(whenFalse.attr.value) : 0;
   if (!(value <= maskedBelow)) return { conditions: [], finite: false };
-  return both([{ conditions: conjuncts(condition), finite: Number.isFinite(value) }, maskOf(whenTrue)]);
+  return both([
+    { conditions: conjuncts(condition), finite: Number.isFinite(value) },
+    maskOf(whenTrue),
+  ]);
 }
 
 const both = (masks: readonly Mask[]): Mask => ({
@@ -65,7 +96,9 @@ export function boundsOf(score: Expr, k: Expr, extent: Expr): AttentionDesc["bou
     const [a, b] = condition.args as [Expr, Expr];
     // The condition is slack > 0, and slack is linear in k where its step does not depend on k.
     const slack = condition.op === "lt" ? sub(b, a) : add(sub(b, a), one);
-    const [atZero, atOne] = [zero, one].map((value) => substitute([slack], new Map([[k, value]]))[0]!) as [Expr, Expr];
+    const [atZero, atOne] = [zero, one].map(
+      (value) => substitute([slack], new Map([[k, value]]))[0]!,
+    ) as [Expr, Expr];
     const slope = sub(atOne, atZero);
     if (slope === one && sub(slack, k) === atZero) first = max(first, sub(one, atZero));
     else if (slope === int(-1) && add(slack, k) === atZero) end = min(end, atZero);
@@ -74,30 +107,64 @@ export function boundsOf(score: Expr, k: Expr, extent: Expr): AttentionDesc["bou
   return finite && !provablyNonEmpty ? { first: zero, end: extent } : { first, end };
 }
 
-export function lowerAttention(context: LoweringContext, node: Node<"attention">, exits: readonly Node[]): PlannedKernel {
+export function lowerAttention(
+  context: LoweringContext,
+  node: Node<"attention">,
+  exits: readonly Node[],
+): PlannedKernel {
   const [queries, keys, values] = node.inputs as [Node, Node, Node];
   const [bExtent, hExtent, qExtent, dExtent] = queries.shape as [Expr, Expr, Expr, Expr];
   const [gExtent, kExtent, eExtent] = [keys.shape[1]!, keys.shape[2]!, values.shape[3]!];
   const rExtent = div(hExtent, gExtent);
-  const [b, g, r, q] = [coord("b", bExtent), coord("g", gExtent), coord("r", rExtent), coord("q", qExtent)];
+  const [b, g, r, q] = [
+    coord("b", bExtent),
+    coord("g", gExtent),
+    coord("r", rExtent),
+    coord("q", qExtent),
+  ];
   const [k, d, e] = [coord("k", kExtent), coord("d", dExtent), coord("e", eExtent)];
   const h = add(mul(g, rExtent), r);
-  const at = { queries: viewOf(context, queries, [b, h, q, d]), keys: viewOf(context, keys, [b, g, k, d]), values: viewOf(context, values, [b, g, k, e]) };
+  const at = {
+    queries: viewOf(context, queries, [b, h, q, d]),
+    keys: viewOf(context, keys, [b, g, k, d]),
+    values: viewOf(context, values, [b, g, k, e]),
+  };
   const score = scoreOf(context, node, { b, h, q, k });
   const bounds = boundsOf(score, k, kExtent);
   const reader = readerFor(context);
   try {
-    const point = { coords: [b, h, q, e], value: reader.round(param("acc", "f32"), node.dtype), guard: null };
+    const point = {
+      coords: [b, h, q, e],
+      value: reader.round(param("acc", "f32"), node.dtype),
+      guard: null,
+    };
     const stores = epilogue(context, node, exits, reader, [point]);
     const names = new OperandNames(context.memory);
-    names.collect({ exprs: [at.queries, at.keys, at.values, score, bounds.first, bounds.end], stores });
+    names.collect({
+      exprs: [at.queries, at.keys, at.values, score, bounds.first, bounds.end],
+      stores,
+    });
     const { operands, buffers } = names.finish();
     const desc: AttentionDesc = {
       family: "attention",
       operands,
       label: exits.map((exit) => context.nameOf(exit)).join(" + "),
-      b, g, r, q, k, d, e,
-      extents: { b: bExtent, g: gExtent, r: rExtent, q: qExtent, k: kExtent, d: dExtent, e: eExtent },
+      b,
+      g,
+      r,
+      q,
+      k,
+      d,
+      e,
+      extents: {
+        b: bExtent,
+        g: gExtent,
+        r: rExtent,
+        q: qExtent,
+        k: kExtent,
+        d: dExtent,
+        e: eExtent,
+      },
       dtype: queries.dtype,
       queries: names.expr(at.queries),
       keys: names.expr(at.keys),
@@ -113,4 +180,3 @@ export function lowerAttention(context: LoweringContext, node: Node<"attention">
     throw error;
   }
 }
-

@@ -1,5 +1,5 @@
 /** Matrix products: stages from normalisations, the order of columns, packed or strided B. */
-import { ElementReader, reshapeCoords } from "../ir/element.js";
+import { type ElementReader, reshapeCoords } from "../ir/element.js";
 import { isNode, type Node } from "../ir/graph.js";
 import { exactDtype } from "../ir/precision.js";
 import { isFloat, type DType } from "../ir/dtype.js";
@@ -8,7 +8,16 @@ import { add, coord, constValue, div, int, mod, mul, one, param } from "../scala
 import { someExpr, type Expr } from "../scalar/expr.js";
 import { computeType } from "../scalar/function.js";
 import type { GemmB, GemmDesc, Stage } from "./desc.js";
-import { asOperand, blocked, epilogue, ForcedNode, isLinear, plainLoad, readerFor, type LoweringContext } from "./lowering.js";
+import {
+  asOperand,
+  blocked,
+  epilogue,
+  ForcedNode,
+  isLinear,
+  plainLoad,
+  readerFor,
+  type LoweringContext,
+} from "./lowering.js";
 import { normaliseStages, normalisedValue } from "./lower-reduce.js";
 import { OperandNames, type PackedWeight, type PlannedKernel } from "./memory.js";
 import { CannotPush, type Point } from "./push.js";
@@ -36,7 +45,11 @@ interface Geometry {
   readonly dtype: DType;
 }
 
-export function lowerGemm(context: LoweringContext, node: Node<"matmul">, exits: readonly Node[]): PlannedKernel {
+export function lowerGemm(
+  context: LoweringContext,
+  node: Node<"matmul">,
+  exits: readonly Node[],
+): PlannedKernel {
   const geometry = geometryOf(context, node);
   let failure: unknown = null;
   for (const order of columnOrders(context, node, geometry)) {
@@ -63,7 +76,11 @@ function geometryOf(context: LoweringContext, node: Node<"matmul">): Geometry {
   const [left, right] = [exactDtype(a), exactDtype(b)];
   const dtype = left === right ? left : a.dtype;
   if (!isFloat(dtype) || !context.target.multiplies.includes(dtype))
-    throw new FarrierError("E_TYPE_UNSUPPORTED", `target ${context.target.name} has no product of ${dtype}`, { where: context.nameOf(node) });
+    throw new FarrierError(
+      "E_TYPE_UNSUPPORTED",
+      `target ${context.target.name} has no product of ${dtype}`,
+      { where: context.nameOf(node) },
+    );
   const kExtent = a.shape[rank - 1]!;
   const k = coord("k", kExtent);
   const weight = weightMatrix(context, b);
@@ -73,7 +90,14 @@ function geometryOf(context: LoweringContext, node: Node<"matmul">): Geometry {
     const leading = node.shape.slice(0, -1);
     const mExtent = leading.reduce((x, y) => mul(x, y), one);
     const m = coord("m", mExtent);
-    return { ...shared, batch: [], batchExtents: [], m, mExtent, rows: reshapeCoords([m], [mExtent], leading) };
+    return {
+      ...shared,
+      batch: [],
+      batchExtents: [],
+      m,
+      mExtent,
+      rows: reshapeCoords([m], [mExtent], leading),
+    };
   }
   const batchExtents = node.shape.slice(0, -2);
   const batch = batchExtents.map((extent, axis) => coord(`b${axis}`, extent));
@@ -83,7 +107,11 @@ function geometryOf(context: LoweringContext, node: Node<"matmul">): Geometry {
 }
 
 /** Orders of columns to try: as they are, halves side by side, then the pairs of rotary embeddings. */
-function* columnOrders(context: LoweringContext, node: Node, { columns, weight }: Geometry): Generator<ColumnOrder> {
+function* columnOrders(
+  context: LoweringContext,
+  node: Node,
+  { columns, weight }: Geometry,
+): Generator<ColumnOrder> {
   yield { group: 1, count: columns, key: "rows", columnOf: (n) => n };
   const total = constValue(columns);
   if (weight === null || total === null || total % 2 !== 0) return;
@@ -100,10 +128,16 @@ function* columnOrders(context: LoweringContext, node: Node, { columns, weight }
       group: 2,
       count: half,
       key: `pairs${depth}`,
-      columnOf: (n, i) => add(add(mul(div(n, angle), int(depth)), int((i * depth) / 2)), mod(n, angle)),
+      columnOf: (n, i) =>
+        add(add(mul(div(n, angle), int(depth)), int((i * depth) / 2)), mod(n, angle)),
     };
   }
-  yield { group: 2, count: half, key: "neighbours", columnOf: (n, i) => add(mul(n, int(2)), int(i)) };
+  yield {
+    group: 2,
+    count: half,
+    key: "neighbours",
+    columnOf: (n, i) => add(mul(n, int(2)), int(i)),
+  };
 }
 
 function lowerWith(
@@ -116,7 +150,9 @@ function lowerWith(
   const { k, m, rows, dtype } = geometry;
   const accumulate = computeType(dtype);
   const stages: Stage[] = [];
-  const reader: ElementReader = readerFor(context, (inner, coords) => stagedNormalise(context, inner, coords, geometry, stages, () => reader));
+  const reader: ElementReader = readerFor(context, (inner, coords) =>
+    stagedNormalise(context, inner, coords, geometry, stages, () => reader),
+  );
   const a = asOperand(reader.at(node.inputs[0]!, [...rows, k]), dtype);
   const n = coord("n", order.count);
   const points = Array.from({ length: order.group }, (_, i): Point => {
@@ -165,8 +201,12 @@ function stagedNormalise(
   if (!isNode(node, "normalize") || context.memory.of(node) !== undefined) return null;
   const last = node.shape.length - 1;
   const outer = coords.slice(0, last);
-  const overRows = coords[last] === k && node.shape[last] === kExtent && !outer.some((c) => someExpr(c, (e) => e === k));
-  if (!overRows || stages.length > 0) throw new ForcedNode(node, "it does not normalise the rows of the product");
+  const overRows =
+    coords[last] === k &&
+    node.shape[last] === kExtent &&
+    !outer.some((c) => someExpr(c, (e) => e === k));
+  if (!overRows || stages.length > 0)
+    throw new ForcedNode(node, "it does not normalise the rows of the product");
   const x = reader().at(node.inputs[0]!, coords);
   stages.push(...normaliseStages(node, x, kExtent));
   return normalisedValue(node, x);
@@ -182,7 +222,14 @@ function operandB(
   const { weight, dtype, k, kExtent, batch } = geometry;
   if (weight !== null) {
     const layout = context.target.packing(dtype);
-    const packed: PackedWeight = { layout, k: kExtent, n: order.count, group: order.group, columnOf: (c, i) => order.columnOf(c, i), key: order.key };
+    const packed: PackedWeight = {
+      layout,
+      k: kExtent,
+      n: order.count,
+      group: order.group,
+      columnOf: (c, i) => order.columnOf(c, i),
+      key: order.key,
+    };
     const buffer = context.memory.weight(weight, context.nameOf(weight), packed);
     return (names) => ({ kind: "packed", operand: names.addRead(buffer) });
   }
@@ -193,4 +240,3 @@ function operandB(
     throw new ForcedNode(source, "the product reads its second operand as strided memory");
   return value;
 }
-

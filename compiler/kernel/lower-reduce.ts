@@ -3,7 +3,19 @@ import { delinearize } from "../ir/element.js";
 import { isFloat } from "../ir/dtype.js";
 import { isNode, type Node } from "../ir/graph.js";
 import type { ReduceKind } from "../ir/ops.js";
-import { add, cast, constant, coord, div, mul, one, param, sub, unary, zero } from "../scalar/build.js";
+import {
+  add,
+  cast,
+  constant,
+  coord,
+  div,
+  mul,
+  one,
+  param,
+  sub,
+  unary,
+  zero,
+} from "../scalar/build.js";
 import type { Expr } from "../scalar/expr.js";
 import { someExpr } from "../scalar/expr.js";
 import { rawName, type ReduceDesc, type Stage } from "./desc.js";
@@ -22,7 +34,16 @@ export function normaliseStages(node: Node<"normalize">, x: Expr, extent: Expr):
     name: "rstd",
     kind: "sum",
     body: mul(centred, centred),
-    finish: div(constant(1, x.type), unary("sqrt", add(div(raw("rstd", x), count), constant(x.type === "f32" ? Math.fround(epsilon) : epsilon, x.type)))),
+    finish: div(
+      constant(1, x.type),
+      unary(
+        "sqrt",
+        add(
+          div(raw("rstd", x), count),
+          constant(x.type === "f32" ? Math.fround(epsilon) : epsilon, x.type),
+        ),
+      ),
+    ),
   };
   if (kind === "rms") return [rstd];
   return [{ name: "mean", kind: "sum", body: x, finish: div(raw("mean", x), count) }, rstd];
@@ -48,10 +69,15 @@ interface Rows {
 
 function rowsOf(context: LoweringContext, node: Node, axes: readonly number[]): Rows {
   const input = node.inputs[0]!;
-  const kept = input.shape.map((dim, axis) => (axes.includes(axis) ? zero : coord(`i${axis}`, dim)));
+  const kept = input.shape.map((dim, axis) =>
+    axes.includes(axis) ? zero : coord(`i${axis}`, dim),
+  );
   const axisExtent = axes.map((axis) => input.shape[axis]!).reduce((x, y) => mul(x, y), one);
   const axis = coord("k", axisExtent);
-  const along = delinearize(axis, axes.map((index) => input.shape[index]!));
+  const along = delinearize(
+    axis,
+    axes.map((index) => input.shape[index]!),
+  );
   const element = kept.map((c, index) => (axes.includes(index) ? along[axes.indexOf(index)]! : c));
   const outer = input.shape.map((_, index) => index).filter((index) => !axes.includes(index));
   return {
@@ -74,7 +100,13 @@ interface Reduction {
 function plainReduction(context: LoweringContext, node: Node<"reduce">): Reduction {
   const rows = rowsOf(context, node, node.attrs.axes);
   const { x, axisExtent } = rows;
-  const kinds: { readonly [K in ReduceKind]: Stage["kind"] } = { sum: "sum", mean: "sum", max: "max", min: "min", prod: "prod" };
+  const kinds: { readonly [K in ReduceKind]: Stage["kind"] } = {
+    sum: "sum",
+    mean: "sum",
+    max: "max",
+    min: "min",
+    prod: "prod",
+  };
   const total = raw("r", x);
   const finish = node.attrs.kind === "mean" ? div(total, cast(axisExtent, x.type)) : total;
   const stages: Stage[] = [{ name: "r", kind: kinds[node.attrs.kind], body: x, finish }];
@@ -87,15 +119,28 @@ function softmaxReduction(context: LoweringContext, node: Node<"softmax">): Redu
   const shifted = unary("exp", sub(x, param("top", x.type)));
   const stages: Stage[] = [
     { name: "top", kind: "max", body: x, finish: raw("top", x) },
-    { name: "scale", kind: "sum", body: shifted, finish: div(constant(1, x.type), raw("scale", x)) },
+    {
+      name: "scale",
+      kind: "sum",
+      body: shifted,
+      finish: div(constant(1, x.type), raw("scale", x)),
+    },
   ];
-  return { rows, stages, point: { coords: rows.element, value: mul(shifted, param("scale", x.type)), guard: null } };
+  return {
+    rows,
+    stages,
+    point: { coords: rows.element, value: mul(shifted, param("scale", x.type)), guard: null },
+  };
 }
 
 function normaliseReduction(context: LoweringContext, node: Node<"normalize">): Reduction {
   const rows = rowsOf(context, node, [node.shape.length - 1]);
   const stages = normaliseStages(node, rows.x, rows.axisExtent);
-  return { rows, stages, point: { coords: rows.element, value: normalisedValue(node, rows.x), guard: null } };
+  return {
+    rows,
+    stages,
+    point: { coords: rows.element, value: normalisedValue(node, rows.x), guard: null },
+  };
 }
 
 function reductionOf(context: LoweringContext, node: Node): Reduction | null {
@@ -105,18 +150,27 @@ function reductionOf(context: LoweringContext, node: Node): Reduction | null {
   return null;
 }
 
-export function lowerReduce(context: LoweringContext, node: Node, exits: readonly Node[]): PlannedKernel | null {
+export function lowerReduce(
+  context: LoweringContext,
+  node: Node,
+  exits: readonly Node[],
+): PlannedKernel | null {
   const reduction = reductionOf(context, node);
   if (reduction === null) return null;
   const { rows, stages, point } = reduction;
   const reader = readerFor(context);
-  const rounded = { ...point, value: isFloat(node.dtype) ? reader.round(point.value, node.dtype) : point.value };
+  const rounded = {
+    ...point,
+    value: isFloat(node.dtype) ? reader.round(point.value, node.dtype) : point.value,
+  };
   try {
     const stores = epilogue(context, node, exits, reader, [rounded]);
     const names = new OperandNames(context.memory);
     names.collect({ stages, exprs: [], stores });
     const { operands, buffers } = names.finish();
-    const perElement = stores.map((store) => [store.offset, store.value].some((e) => someExpr(e, (x) => x === rows.axis)));
+    const perElement = stores.map((store) =>
+      [store.offset, store.value].some((e) => someExpr(e, (x) => x === rows.axis)),
+    );
     const desc: ReduceDesc = {
       family: "reduce",
       operands,

@@ -72,7 +72,14 @@ function storedElement(context: LoweringContext, node: Node, coords: readonly Ex
 function sourceOf(context: LoweringContext, node: Node): ReturnType<Memory["make"]> {
   const known = context.memory.of(node);
   if (known !== undefined) return known;
-  const buffer = context.memory.make("source", node, context.nameOf(node), node.dtype, node.shape, `source:${node.id}`);
+  const buffer = context.memory.make(
+    "source",
+    node,
+    context.nameOf(node),
+    node.dtype,
+    node.shape,
+    `source:${node.id}`,
+  );
   context.memory.place(node, buffer);
   return buffer;
 }
@@ -91,7 +98,8 @@ export function epilogue(
   const region = context.materialised.regions.get(anchor) ?? new Set<Node>();
   const needed = neededFor(exits, region);
   const reached = new Map<Node, readonly Point[]>([[anchor, points]]);
-  for (const node of context.analysis.order) if (needed.has(node)) reached.set(node, pushThrough(node, reached, reader));
+  for (const node of context.analysis.order)
+    if (needed.has(node)) reached.set(node, pushThrough(node, reached, reader));
   return exits.flatMap((exit) => reached.get(exit)!.map((point) => storeOf(context, exit, point)));
 }
 
@@ -108,7 +116,12 @@ function neededFor(exits: readonly Node[], region: ReadonlySet<Node>): Set<Node>
 
 export function storeOf(context: LoweringContext, node: Node, point: Point): Store {
   const buffer = context.memory.of(node)!;
-  return { operand: buffer.id, offset: linearize(point.coords, buffer.shape), value: point.value, guard: point.guard };
+  return {
+    operand: buffer.id,
+    offset: linearize(point.coords, buffer.shape),
+    value: point.value,
+    guard: point.guard,
+  };
 }
 
 /** An epilogue that fails for every order of columns is cut at the node that broke it. */
@@ -125,7 +138,8 @@ export function asOperand(value: Expr, dtype: Expr["type"]): Expr {
 
 /** The load below exact widening, if `value` is nothing more than that. */
 export function plainLoad(value: Expr): Expr<"load"> | null {
-  const bare = isOp(value, "cast") && computeType(value.args[0]!.type) === value.type ? value.args[0]! : value;
+  const bare =
+    isOp(value, "cast") && computeType(value.args[0]!.type) === value.type ? value.args[0]! : value;
   return isOp(bare, "load") ? bare : null;
 }
 
@@ -137,7 +151,10 @@ export function unitStride(offset: Expr, along: Expr): boolean {
 /** True if `offset` is linear in `along`: its step depends on no coordinate. */
 export function isLinear(offset: Expr, along: Expr): boolean {
   const difference = step(offset, along);
-  return !someExpr(difference, (node) => isOp(node, "coord") || isOp(node, "load") || isOp(node, "div"));
+  return !someExpr(
+    difference,
+    (node) => isOp(node, "coord") || isOp(node, "load") || isOp(node, "div"),
+  );
 }
 
 function step(offset: Expr, along: Expr): Expr {
@@ -156,7 +173,13 @@ export function lowerMap(context: LoweringContext, node: Node): PlannedKernel {
   const value = isStore ? reader.at(box, coords) : reader.computed(node, coords);
   const own: Point[] = [{ coords, value, guard: null }];
   const points = isStore ? pushThrough(node, new Map([[box, own]]), reader) : own;
-  return mapKernel(context, box.shape, coords, points.map((point) => storeOf(context, node, point)), context.nameOf(node));
+  return mapKernel(
+    context,
+    box.shape,
+    coords,
+    points.map((point) => storeOf(context, node, point)),
+    context.nameOf(node),
+  );
 }
 
 export function mapKernel(
@@ -183,10 +206,20 @@ export function mapKernel(
 }
 
 /** Copies a value that is in memory already into an output's buffer. */
-export function lowerCopy(context: LoweringContext, from: { id: string; dtype: Expr["type"] }, to: { id: string }, node: Node): PlannedKernel {
+export function lowerCopy(
+  context: LoweringContext,
+  from: { id: string; dtype: Expr["type"] },
+  to: { id: string },
+  node: Node,
+): PlannedKernel {
   const coords = boxOf(node);
   const offset = linearize(coords, node.shape);
   const value = throughMemory(load(from.id, offset, from.dtype), node.dtype);
-  return mapKernel(context, node.shape, coords, [{ operand: to.id, offset, value, guard: null }], context.nameOf(node));
+  return mapKernel(
+    context,
+    node.shape,
+    coords,
+    [{ operand: to.id, offset, value, guard: null }],
+    context.nameOf(node),
+  );
 }
-

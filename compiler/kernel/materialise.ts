@@ -34,11 +34,16 @@ export interface MaterialiseOptions {
 /** The slot class of each input of an anchor. */
 export function slotsOf(anchor: Node): SlotClass[] {
   if (anchor.op === "matmul") return ["rows", "plain"];
-  if (anchor.op === "attention") return anchor.inputs.map((_, index) => (index < 3 ? "plain" : "any"));
+  if (anchor.op === "attention")
+    return anchor.inputs.map((_, index) => (index < 3 ? "plain" : "any"));
   return anchor.inputs.map(() => "any");
 }
 
-export function materialise(graph: Graph, analysis: Analysis, options: MaterialiseOptions): Materialised {
+export function materialise(
+  graph: Graph,
+  analysis: Analysis,
+  options: MaterialiseOptions,
+): Materialised {
   return new Materialiser(graph, analysis, options).run();
 }
 
@@ -61,13 +66,16 @@ class Materialiser {
     for (const { node } of this.graph.outputs) this.#demand(node, "exact");
     for (const { final } of this.graph.states) this.#demand(final, "exact");
     for (const node of this.options.forced) this.#demand(node, "exact");
-    for (let next = this.#work.pop(); next !== undefined; next = this.#work.pop()) this.#serve(next.node, next.slot);
+    for (let next = this.#work.pop(); next !== undefined; next = this.#work.pop())
+      this.#serve(next.node, next.slot);
     this.#dropViews();
     return { nodes: this.#nodes, producer: this.#producer, regions: this.#regions };
   }
 
   #claim(anchor: Node): void {
-    const region = this.options.fuse ? epilogueRegion(anchor, this.analysis, this.options.blocked) : new Set<Node>();
+    const region = this.options.fuse
+      ? epilogueRegion(anchor, this.analysis, this.options.blocked)
+      : new Set<Node>();
     for (const node of region) {
       const before = this.#producer.get(node);
       if (before !== undefined) this.#regions.get(before)!.delete(node);
@@ -85,9 +93,11 @@ class Materialiser {
 
   #serve(node: Node, slot: SlotClass): void {
     if (this.#nodes.has(node)) return;
-    if (slot === "exact") return roles[node.op] === "leaf" && !this.#isOutput(node) ? undefined : this.#store(node);
+    if (slot === "exact")
+      return roles[node.op] === "leaf" && !this.#isOutput(node) ? undefined : this.#store(node);
     if (this.analysis.isWeight(node) || roles[node.op] === "leaf") return;
-    if (roles[node.op] === "store" || roles[node.op] === "anchor") return this.#serveAnchor(node, slot);
+    if (roles[node.op] === "store" || roles[node.op] === "anchor")
+      return this.#serveAnchor(node, slot);
     if (slot === "plain") return this.#servePlain(node);
     const claimed = this.#producer.has(node);
     if (isNode(node, "cast") && this.#widens(node)) return this.#demand(node.inputs[0]!, slot);
@@ -102,7 +112,11 @@ class Materialiser {
   /** Computed from memory by several kernels, each element alike: cheaper to compute once. */
   #worthStoring(node: Node): boolean {
     const users = this.analysis.users.get(node) ?? [];
-    return (node.op === "map" || node.op === "dequantize") && isFloat(node.dtype) && new Set(users).size > 1;
+    return (
+      (node.op === "map" || node.op === "dequantize") &&
+      isFloat(node.dtype) &&
+      new Set(users).size > 1
+    );
   }
 
   #isOutput(node: Node): boolean {
@@ -110,11 +124,18 @@ class Materialiser {
   }
 
   #widens(node: Node<"cast">): boolean {
-    return dtypes[node.inputs[0]!.dtype].bits <= dtypes[node.dtype].bits && !this.options.forced.has(node);
+    return (
+      dtypes[node.inputs[0]!.dtype].bits <= dtypes[node.dtype].bits &&
+      !this.options.forced.has(node)
+    );
   }
 
   #serveAnchor(node: Node, slot: SlotClass): void {
-    const absorbed = slot === "rows" && this.options.fuse && node.op === "normalize" && !this.options.forced.has(node);
+    const absorbed =
+      slot === "rows" &&
+      this.options.fuse &&
+      node.op === "normalize" &&
+      !this.options.forced.has(node);
     if (absorbed) this.#demand(node.inputs[0]!, "any");
     else this.#store(node);
   }

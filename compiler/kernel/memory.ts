@@ -59,8 +59,23 @@ export class Memory {
   readonly #byNode = new Map<Node, Buffer>();
   #next = 0;
 
-  make(place: Place, node: Node | null, name: string, dtype: DType, shape: Shape, id?: string): Buffer {
-    const buffer: Buffer = { id: id ?? `${place}:${this.#next++}`, place, name, dtype, shape, elements: elements(shape), node };
+  make(
+    place: Place,
+    node: Node | null,
+    name: string,
+    dtype: DType,
+    shape: Shape,
+    id?: string,
+  ): Buffer {
+    const buffer: Buffer = {
+      id: id ?? `${place}:${this.#next++}`,
+      place,
+      name,
+      dtype,
+      shape,
+      elements: elements(shape),
+      node,
+    };
     this.buffers.set(buffer.id, buffer);
     return buffer;
   }
@@ -104,7 +119,14 @@ export class Memory {
     const buffer: Buffer =
       packed === null
         ? this.make("weight", node, name, node.dtype, atLargest(node.shape), key)
-        : this.make("weight", node, name, packed.layout.dtype, [int(rangeOf(packedSize(packed)).max)], key);
+        : this.make(
+            "weight",
+            node,
+            name,
+            packed.layout.dtype,
+            [int(rangeOf(packedSize(packed)).max)],
+            key,
+          );
     this.derived.set(key, { buffer, node, packed });
     return buffer;
   }
@@ -119,7 +141,11 @@ function packedSize({ layout, k, n, group }: PackedWeight): Expr {
 export const elementOf = (buffer: Buffer, coords: readonly Expr[]): Expr =>
   load(buffer.id, linearize(coords, buffer.shape), buffer.dtype);
 
-type Bodies = { readonly stages?: readonly Stage[]; readonly exprs: readonly Expr[]; readonly stores: readonly Store[] };
+type Bodies = {
+  readonly stages?: readonly Stage[];
+  readonly exprs: readonly Expr[];
+  readonly stores: readonly Store[];
+};
 
 /**
  * Gives a kernel its own names for operands (p0, p1 … in order of first use, reads before writes), so
@@ -135,7 +161,11 @@ export class OperandNames {
   constructor(readonly memory: Memory) {}
 
   collect({ stages = [], exprs, stores }: Bodies): void {
-    const values = [...stages.flatMap((s) => [s.body, s.finish]), ...exprs, ...stores.flatMap((s) => [s.offset, s.value, ...(s.guard === null ? [] : [s.guard])])];
+    const values = [
+      ...stages.flatMap((s) => [s.body, s.finish]),
+      ...exprs,
+      ...stores.flatMap((s) => [s.offset, s.value, ...(s.guard === null ? [] : [s.guard])]),
+    ];
     postorder(values, (node) => {
       if (isOp(node, "load")) {
         this.#add(node.attr.buffer);
@@ -166,7 +196,12 @@ export class OperandNames {
     const operands = this.buffers.map((buffer): Operand => {
       const [read, written] = [this.#read.has(buffer.id), this.#written.has(buffer.id)];
       const access = read && written ? "readwrite" : written ? "write" : "read";
-      return { name: this.#names.get(buffer.id)!, dtype: buffer.dtype, access, elements: buffer.elements };
+      return {
+        name: this.#names.get(buffer.id)!,
+        dtype: buffer.dtype,
+        access,
+        elements: buffer.elements,
+      };
     });
     if (!this.#checks) return { operands, buffers: this.buffers };
     const status = this.memory.status();
@@ -180,7 +215,9 @@ export class OperandNames {
 
   exprs(values: readonly Expr[]): Expr[] {
     return rewriteExpr(values, (node) =>
-      isOp(node, "load") && this.#names.has(node.attr.buffer) ? load(this.#names.get(node.attr.buffer)!, node.args[0]!, node.type) : null,
+      isOp(node, "load") && this.#names.has(node.attr.buffer)
+        ? load(this.#names.get(node.attr.buffer)!, node.args[0]!, node.type)
+        : null,
     );
   }
 

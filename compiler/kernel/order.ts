@@ -3,9 +3,13 @@ import { bug } from "../errors.js";
 import type { PlannedKernel } from "./memory.js";
 
 const reads = (kernel: PlannedKernel): string[] =>
-  kernel.buffers.filter((_, i) => kernel.desc.operands[i]!.access !== "write").map((buffer) => buffer.id);
+  kernel.buffers
+    .filter((_, i) => kernel.desc.operands[i]!.access !== "write")
+    .map((buffer) => buffer.id);
 const writes = (kernel: PlannedKernel): string[] =>
-  kernel.buffers.filter((buffer, i) => kernel.desc.operands[i]!.access !== "read" && buffer.place !== "status").map((buffer) => buffer.id);
+  kernel.buffers
+    .filter((buffer, i) => kernel.desc.operands[i]!.access !== "read" && buffer.place !== "status")
+    .map((buffer) => buffer.id);
 
 /**
  * Stable topological order (Kahn's algorithm): of the kernels that are ready, the one listed first.
@@ -16,7 +20,14 @@ export function inOrder(kernels: readonly PlannedKernel[]): PlannedKernel[] {
   kernels.forEach((kernel, index) => {
     for (const id of writes(kernel)) writers.set(id, [...(writers.get(id) ?? []), index]);
   });
-  const waits = kernels.map((kernel, index) => new Set(reads(kernel).flatMap((id) => writers.get(id) ?? []).filter((writer) => writer !== index)));
+  const waits = kernels.map(
+    (kernel, index) =>
+      new Set(
+        reads(kernel)
+          .flatMap((id) => writers.get(id) ?? [])
+          .filter((writer) => writer !== index),
+      ),
+  );
   const unblocks: number[][] = kernels.map(() => []);
   waits.forEach((set, index) => {
     for (const writer of set) unblocks[writer]!.push(index);

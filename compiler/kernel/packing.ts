@@ -24,11 +24,18 @@ export interface PackedLayout {
 
 /** Elements of a packed [k, n] weight, padding included. */
 export function packedElements(layout: PackedLayout, k: Expr, n: Expr): Expr {
-  return mul(mul(ceilDiv(n, int(layout.columns)), int(layout.columns)), mul(ceilDiv(k, int(layout.rows)), int(layout.rows)));
+  return mul(
+    mul(ceilDiv(n, int(layout.columns)), int(layout.columns)),
+    mul(ceilDiv(k, int(layout.rows)), int(layout.rows)),
+  );
 }
 
 /** The (k, n) whose value stands at packed offset `offset`; beyond the extents it is padding. */
-export function unpackedIndex(layout: PackedLayout, offset: Expr, kExtent: Expr): { k: Expr; n: Expr } {
+export function unpackedIndex(
+  layout: PackedLayout,
+  offset: Expr,
+  kExtent: Expr,
+): { k: Expr; n: Expr } {
   const [columns, rows] = [int(layout.columns), int(layout.rows)];
   const panelSize = mul(columns, mul(ceilDiv(kExtent, rows), rows));
   const panel = div(offset, panelSize);

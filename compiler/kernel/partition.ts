@@ -46,7 +46,11 @@ export interface Partition {
  * @param memory shared by the entries of a bundle for one target, so that they share weights
  * @throws FarrierError E_OP_UNSUPPORTED naming the operators that have no kernel
  */
-export function partition(graph: Graph, options: PartitionOptions, memory = new Memory()): Partition {
+export function partition(
+  graph: Graph,
+  options: PartitionOptions,
+  memory = new Memory(),
+): Partition {
   const analysis = new Analysis(graph, options.weightProgram === true);
   const blocked = new Set<Node>();
   const forced = new Set<Node>();
@@ -63,7 +67,11 @@ export function partition(graph: Graph, options: PartitionOptions, memory = new 
       const cut = error instanceof BlockedNode ? blocked : forced;
       if (cut.has(error.node)) throw unsupported(graph, [error.node], error.reason);
       cut.add(error.node);
-      refusals.push({ node: nameIn(graph, error.node), limit: error instanceof BlockedNode ? "epilogue" : "operand", found: error.reason });
+      refusals.push({
+        node: nameIn(graph, error.node),
+        limit: error instanceof BlockedNode ? "epilogue" : "operand",
+        found: error.reason,
+      });
     }
   }
 }
@@ -74,7 +82,11 @@ export function nameIn(graph: Graph, node: Node): string {
 
 function unsupported(graph: Graph, nodes: readonly Node[], why: string): FarrierError {
   const names = nodes.map((node) => nameIn(graph, node)).join(", ");
-  return new FarrierError("E_OP_UNSUPPORTED", `no kernel computes ${[...new Set(nodes.map((n) => n.op))].join(", ")}: ${why}`, { where: names });
+  return new FarrierError(
+    "E_OP_UNSUPPORTED",
+    `no kernel computes ${[...new Set(nodes.map((n) => n.op))].join(", ")}: ${why}`,
+    { where: names },
+  );
 }
 
 class Attempt {
@@ -105,13 +117,19 @@ class Attempt {
     const exits = new Map<Node, Node[]>();
     for (const node of this.analysis.order) {
       if (!this.materialised.nodes.has(node)) continue;
-      const producer = roles[node.op] === "anchor" && !this.analysis.isWeight(node) ? node : this.materialised.producer.get(node);
+      const producer =
+        roles[node.op] === "anchor" && !this.analysis.isWeight(node)
+          ? node
+          : this.materialised.producer.get(node);
       if (producer === undefined) this.#kernels.push(lowerMap(this.#context, node));
       else exits.set(producer, [...(exits.get(producer) ?? []), node]);
     }
     for (const [anchor, nodes] of exits) this.#kernels.push(this.#lower(anchor, nodes));
-    for (const { node, from, to } of copies) this.#kernels.push(lowerCopy(this.#context, from, to, node));
-    const outputs = this.graph.outputs.map((output, index) => this.memory.buffers.get(`output:${output.name}:${index}`)!);
+    for (const { node, from, to } of copies)
+      this.#kernels.push(lowerCopy(this.#context, from, to, node));
+    const outputs = this.graph.outputs.map((output, index) =>
+      this.memory.buffers.get(`output:${output.name}:${index}`)!,
+    );
     return { kernels: inOrder(this.#kernels), outputs };
   }
 
@@ -119,28 +137,56 @@ class Attempt {
     if (isNode(anchor, "matmul")) return lowerGemm(this.#context, anchor, exits);
     if (isNode(anchor, "attention")) return lowerAttention(this.#context, anchor, exits);
     const kernel = lowerReduce(this.#context, anchor, exits);
-    if (kernel === null) throw unsupported(this.graph, [anchor], `target ${this.options.target.name} has no such family yet`);
+    if (kernel === null)
+      throw unsupported(
+        this.graph,
+        [anchor],
+        `target ${this.options.target.name} has no such family yet`,
+      );
     return kernel;
   }
 
   /** Gives every value in memory its buffer; outputs whose value has another place are copied. */
   #placeEverything(): { node: Node; from: Buffer; to: Buffer }[] {
     const { memory, graph } = this;
-    for (const node of graph.inputs) memory.place(node, memory.make("input", node, node.attrs.name, node.dtype, node.shape, `input:${node.attrs.name}`));
+    for (const node of graph.inputs)
+      memory.place(
+        node,
+        memory.make(
+          "input",
+          node,
+          node.attrs.name,
+          node.dtype,
+          node.shape,
+          `input:${node.attrs.name}`,
+        ),
+      );
     for (const { name, initial, final } of graph.states) {
-      const buffer = memory.buffers.get(`state:${name}`) ?? memory.make("state", initial, name, initial.dtype, initial.shape, `state:${name}`);
-      for (let version = final; version !== initial; version = version.inputs[0]!) memory.place(version, buffer);
+      const buffer =
+        memory.buffers.get(`state:${name}`) ??
+        memory.make("state", initial, name, initial.dtype, initial.shape, `state:${name}`);
+      for (let version = final; version !== initial; version = version.inputs[0]!)
+        memory.place(version, buffer);
       memory.place(initial, buffer);
     }
     const copies: { node: Node; from: Buffer; to: Buffer }[] = [];
     const pending: { node: Node; to: Buffer }[] = [];
     graph.outputs.forEach(({ name, node }, index) => {
-      const to = memory.make("output", node, name, node.dtype, node.shape, `output:${name}:${index}`);
-      if (memory.of(node) === undefined && this.materialised.nodes.has(node)) memory.place(node, to);
+      const to = memory.make(
+        "output",
+        node,
+        name,
+        node.dtype,
+        node.shape,
+        `output:${name}:${index}`,
+      );
+      if (memory.of(node) === undefined && this.materialised.nodes.has(node))
+        memory.place(node, to);
       else pending.push({ node, to });
     });
     for (const node of this.materialised.nodes)
-      if (memory.of(node) === undefined) memory.place(node, memory.make("temp", node, nameIn(graph, node), node.dtype, node.shape));
+      if (memory.of(node) === undefined)
+        memory.place(node, memory.make("temp", node, nameIn(graph, node), node.dtype, node.shape));
     for (const { node, to } of pending) {
       const from = memory.of(node) ?? this.#weightOutput(node);
       copies.push({ node, from, to });
@@ -150,7 +196,14 @@ class Attempt {
 
   #weightOutput(node: Node): Buffer {
     if (node.op === "constant") {
-      const buffer = this.memory.make("source", node, nameIn(this.graph, node), node.dtype, node.shape, `source:${node.id}`);
+      const buffer = this.memory.make(
+        "source",
+        node,
+        nameIn(this.graph, node),
+        node.dtype,
+        node.shape,
+        `source:${node.id}`,
+      );
       this.memory.place(node, buffer);
       return buffer;
     }

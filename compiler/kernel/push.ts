@@ -5,7 +5,7 @@
  */
 import type { ElementReader } from "../ir/element.js";
 import { broadcastCoords, reshapeCoords, rotate } from "../ir/element.js";
-import { isNode, type Node } from "../ir/graph.js";
+import type { Node } from "../ir/graph.js";
 import type { OpName } from "../ir/ops.js";
 import { add, and, div, int, isConst, le, lt, sub, zero } from "../scalar/build.js";
 import type { Expr } from "../scalar/expr.js";
@@ -28,19 +28,32 @@ export class CannotPush extends Error {
   }
 }
 
-type Push<O extends OpName> = (node: Node<O>, points: ReadonlyMap<Node, readonly Point[]>, reader: ElementReader) => Point[];
+type Push<O extends OpName> = (
+  node: Node<O>,
+  points: ReadonlyMap<Node, readonly Point[]>,
+  reader: ElementReader,
+) => Point[];
 
 /** Operators that an epilogue can hold; every other operator ends it. */
 export const pushRules: { readonly [O in OpName]: Push<O> | null } = {
   map: pushMap,
   cast: (node, points, reader) =>
-    pointsOf(node.inputs[0]!, points).map((point) => ({ ...point, value: reader.combine(node, [point.value]) })),
+    pointsOf(node.inputs[0]!, points).map((point) => ({
+      ...point,
+      value: reader.combine(node, [point.value]),
+    })),
   reshape: (node, points) => {
     const input = node.inputs[0]!;
-    return pointsOf(input, points).map((point) => ({ ...point, coords: reshapeCoords(point.coords, input.shape, node.shape) }));
+    return pointsOf(input, points).map((point) => ({
+      ...point,
+      coords: reshapeCoords(point.coords, input.shape, node.shape),
+    }));
   },
   transpose: (node, points) =>
-    pointsOf(node.inputs[0]!, points).map((point) => ({ ...point, coords: node.attrs.perm.map((from) => point.coords[from]!) })),
+    pointsOf(node.inputs[0]!, points).map((point) => ({
+      ...point,
+      coords: node.attrs.perm.map((from) => point.coords[from]!),
+    })),
   slice: pushSlice,
   rotary: pushRotary,
   cache_write: pushCacheWrite,
@@ -66,7 +79,11 @@ export const pushRules: { readonly [O in OpName]: Push<O> | null } = {
 export const pushedInput: Partial<Record<OpName, number>> = { rotary: 0, cache_write: 1 };
 
 /** @throws CannotPush */
-export function pushThrough(node: Node, points: ReadonlyMap<Node, readonly Point[]>, reader: ElementReader): Point[] {
+export function pushThrough(
+  node: Node,
+  points: ReadonlyMap<Node, readonly Point[]>,
+  reader: ElementReader,
+): Point[] {
   const rule = pushRules[node.op] as Push<OpName> | null;
   if (rule === null) throw new CannotPush(node, `${node.op} is not an epilogue operator`);
   return rule(node, points, reader);
@@ -83,9 +100,14 @@ export function bothGuards(a: Expr | null, b: Expr | null): Expr | null {
   return and(a, b);
 }
 
-const sameCoords = (a: readonly Expr[], b: readonly Expr[]): boolean => a.every((c, axis) => c === b[axis]);
+const sameCoords = (a: readonly Expr[], b: readonly Expr[]): boolean =>
+  a.every((c, axis) => c === b[axis]);
 
-function pushMap(node: Node<"map">, points: ReadonlyMap<Node, readonly Point[]>, reader: ElementReader): Point[] {
+function pushMap(
+  node: Node<"map">,
+  points: ReadonlyMap<Node, readonly Point[]>,
+  reader: ElementReader,
+): Point[] {
   const carried = node.inputs.filter((input) => points.has(input));
   const lead = pointsOf(carried[0]!, points);
   return lead.map((point) => {
@@ -104,7 +126,8 @@ function pushMap(node: Node<"map">, points: ReadonlyMap<Node, readonly Point[]>,
 }
 
 function pushSlice(node: Node<"slice">, points: ReadonlyMap<Node, readonly Point[]>): Point[] {
-  if (node.attrs.steps.some((step) => step !== 1)) throw new CannotPush(node, "it takes every n-th element");
+  if (node.attrs.steps.some((step) => step !== 1))
+    throw new CannotPush(node, "it takes every n-th element");
   return pointsOf(node.inputs[0]!, points).flatMap((point) => {
     let guard = point.guard;
     const coords = point.coords.map((c, axis) => {
@@ -118,7 +141,11 @@ function pushSlice(node: Node<"slice">, points: ReadonlyMap<Node, readonly Point
 }
 
 /** Both halves of a pair must be in the same thread. */
-function pushRotary(node: Node<"rotary">, points: ReadonlyMap<Node, readonly Point[]>, reader: ElementReader): Point[] {
+function pushRotary(
+  node: Node<"rotary">,
+  points: ReadonlyMap<Node, readonly Point[]>,
+  reader: ElementReader,
+): Point[] {
   const [x, cos, sin] = node.inputs as [Node, Node, Node];
   const last = node.shape.length - 1;
   const distance = node.attrs.interleaved ? int(1) : div(node.shape[last]!, int(2));
@@ -130,15 +157,21 @@ function pushRotary(node: Node<"rotary">, points: ReadonlyMap<Node, readonly Poi
         sameCoords(other.coords.slice(0, last), point.coords.slice(0, last)),
     );
     if (partner === undefined) {
-      const isSecond = source.some((other) => sub(point.coords[last]!, other.coords[last]!) === distance);
+      const isSecond = source.some(
+        (other) => sub(point.coords[last]!, other.coords[last]!) === distance,
+      );
       if (isSecond) return [];
       throw new CannotPush(node, "the two values of a pair are in different threads");
     }
     const position = point.coords[last]!;
     const angle = node.attrs.interleaved ? div(position, int(2)) : position;
     const at = [...point.coords.slice(0, last), angle];
-    const [c, s] = [cos, sin].map((table) => reader.at(table, broadcastCoords(table.shape, at))) as [Expr, Expr];
-    const [first, second] = rotate(point.value, partner.value, c, s, (value) => reader.round(value, node.dtype));
+    const [c, s] = [cos, sin].map((table) =>
+      reader.at(table, broadcastCoords(table.shape, at)),
+    ) as [Expr, Expr];
+    const [first, second] = rotate(point.value, partner.value, c, s, (value) =>
+      reader.round(value, node.dtype),
+    );
     const guard = bothGuards(point.guard, partner.guard === point.guard ? null : partner.guard);
     return [
       { coords: point.coords, value: first, guard },
@@ -148,12 +181,20 @@ function pushRotary(node: Node<"rotary">, points: ReadonlyMap<Node, readonly Poi
 }
 
 /** A value at sequence position j of row b belongs at start[b] + j; beyond the capacity nowhere. */
-function pushCacheWrite(node: Node<"cache_write">, points: ReadonlyMap<Node, readonly Point[]>, reader: ElementReader): Point[] {
+function pushCacheWrite(
+  node: Node<"cache_write">,
+  points: ReadonlyMap<Node, readonly Point[]>,
+  reader: ElementReader,
+): Point[] {
   const [, value, start] = node.inputs as [Node, Node, Node];
   const capacity = node.shape[2]!;
   return pointsOf(value, points).map((point) => {
     const [b, g, s, d] = point.coords as [Expr, Expr, Expr, Expr];
     const position = add(reader.at(start, [b]), s);
-    return { coords: [b, g, position, d], value: point.value, guard: bothGuards(point.guard, lt(position, capacity)) };
+    return {
+      coords: [b, g, position, d],
+      value: point.value,
+      guard: bothGuards(point.guard, lt(position, capacity)),
+    };
   });
 }

@@ -17,7 +17,12 @@ export interface Target {
   readonly multiprocessors?: number;
 }
 
-const rowPanels = (columns: number, dtype: DType): PackedLayout => ({ columns, rows: 1, columnMajor: false, dtype });
+const rowPanels = (columns: number, dtype: DType): PackedLayout => ({
+  columns,
+  rows: 1,
+  columnMajor: false,
+  dtype,
+});
 
 export const targets: Readonly<Record<string, Target>> = {
   cpu: {
@@ -32,7 +37,8 @@ export const targets: Readonly<Record<string, Target>> = {
     language: "ptx",
     multiplies: ["f32", "f16", "bf16"],
     // f32: rows of 64 columns for the SIMT kernel; 16 bits: k contiguous for ldmatrix, padded to 16 bytes.
-    packing: (dtype) => (dtype === "f32" ? rowPanels(64, dtype) : { columns: 1, rows: 8, columnMajor: true, dtype }),
+    packing: (dtype) =>
+      dtype === "f32" ? rowPanels(64, dtype) : { columns: 1, rows: 8, columnMajor: true, dtype },
     ptx: { target: "sm_80", version: "7.0" },
     // What sm_86, sm_89 and sm_120 have too: this text runs on every later GPU.
     sharedBytes: 99 * 1024,

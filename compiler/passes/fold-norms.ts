@@ -24,7 +24,10 @@ function rowVector(node: Node, weights: ReadonlySet<Node>): Node | null {
   let inner = node;
   while (inner.op === "broadcast") inner = inner.inputs[0]!;
   const width = node.shape[node.shape.length - 1];
-  const isRow = inner.shape.length > 0 && inner.shape[inner.shape.length - 1] === width && inner.shape.slice(0, -1).every((dim) => isConst(dim, 1));
+  const isRow =
+    inner.shape.length > 0 &&
+    inner.shape[inner.shape.length - 1] === width &&
+    inner.shape.slice(0, -1).every((dim) => isConst(dim, 1));
   return weights.has(inner) && isRow ? inner : null;
 }
 
@@ -32,7 +35,8 @@ function rowVector(node: Node, weights: ReadonlySet<Node>): Node | null {
 function affineOf(a: Node, weights: ReadonlySet<Node>): Affine | null {
   let [node, scale, shift]: [Node, Node | null, Node | null] = [a, null, null];
   for (;;) {
-    if (isNode(node, "normalize")) return scale === null && shift === null ? null : { base: node, scale, shift };
+    if (isNode(node, "normalize"))
+      return scale === null && shift === null ? null : { base: node, scale, shift };
     if (node.op === "cast" && isFloat(node.dtype) && isFloat(node.inputs[0]!.dtype)) {
       node = node.inputs[0]!;
       continue;
@@ -49,17 +53,27 @@ function affineOf(a: Node, weights: ReadonlySet<Node>): Affine | null {
   }
 }
 
-function folded(graph: Graph, product: Node<"matmul">, weight: Node, { base, scale, shift }: Affine): Node {
+function folded(
+  graph: Graph,
+  product: Node<"matmul">,
+  weight: Node,
+  { base, scale, shift }: Affine,
+): Node {
   const g = graph.builder;
   const [k, n] = [weight.shape[0]!, weight.shape[1]!];
   const [dtype, wide] = [product.dtype, "f32" as DType];
-  const narrow = (value: Node, like: Node): Node => cast(g, cast(g, value, exactDtype(like)), dtype);
-  const column = (vector: Node): Node => broadcastTo(g, reshape(g, cast(g, vector, wide), [k, 1]), [k, n]);
+  const narrow = (value: Node, like: Node): Node =>
+    cast(g, cast(g, value, exactDtype(like)), dtype);
+  const column = (vector: Node): Node =>
+    broadcastTo(g, reshape(g, cast(g, vector, wide), [k, 1]), [k, n]);
   const wideWeight = cast(g, weight, wide);
-  const scaled = scale === null ? weight : narrow(map(g, primitive("mul"), [wideWeight, column(scale)]), weight);
+  const scaled =
+    scale === null ? weight : narrow(map(g, primitive("mul"), [wideWeight, column(scale)]), weight);
   const result = matmul(g, narrow(base, product.inputs[0]!), scaled);
   if (shift === null) return result;
-  const bias = reduce(g, "sum", map(g, primitive("mul"), [wideWeight, column(shift)]), [0], { keep: false });
+  const bias = reduce(g, "sum", map(g, primitive("mul"), [wideWeight, column(shift)]), [0], {
+    keep: false,
+  });
   const sum = map(g, primitive("add"), [cast(g, result, wide), bias]);
   return cast(g, sum, dtype);
 }
@@ -73,8 +87,10 @@ export const foldNorms: Pass = {
     const replacements = new Map<Node, Node>();
     for (const product of matrixProducts(graph)) {
       const weight = weightOf(product, weights);
-      const affine = weight === null || weights.has(product) ? null : affineOf(product.inputs[0]!, weights);
-      if (weight !== null && affine !== null) replacements.set(product, folded(graph, product, weight, affine));
+      const affine =
+        weight === null || weights.has(product) ? null : affineOf(product.inputs[0]!, weights);
+      if (weight !== null && affine !== null)
+        replacements.set(product, folded(graph, product, weight, affine));
     }
     return substituteNodes(graph, replacements);
   },

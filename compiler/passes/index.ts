@@ -1,6 +1,7 @@
 /** The passes, in order. Each names what it did; a comment says where the order matters. */
 import type { Graph } from "../ir/graph.js";
 import { verify } from "../ir/verify.js";
+import { canonicalise } from "./canonicalise.js";
 import { foldNorms } from "./fold-norms.js";
 import { mergeProducts } from "./merge-products.js";
 import { raiseAttention } from "./raise-attention.js";
@@ -20,6 +21,7 @@ export interface Pass {
 }
 
 export const passes: readonly Pass[] = [
+  canonicalise,
   raisePositions,
   raiseNorms,
   // Before attention, so that rotated queries and keys are one node each.
@@ -31,7 +33,11 @@ export const passes: readonly Pass[] = [
 ];
 
 /** Runs every pass and verifies the graph after each. */
-export function runPasses(graph: Graph, context: PassContext, after: (pass: string, graph: Graph, changed: boolean) => void = () => undefined): Graph {
+export function runPasses(
+  graph: Graph,
+  context: PassContext,
+  after: (pass: string, graph: Graph, changed: boolean) => void = () => undefined,
+): Graph {
   let current = graph;
   for (const pass of passes) {
     const before = current;

@@ -20,7 +20,8 @@ export function operandsOf(node: Node, name: string): readonly Node[] | null {
 /** The number that a one-element constant holds, below casts and reshapes; null if it is none. */
 export function numberOf(node: Node, context: PassContext): number | null {
   let inner = unbroadcast(node);
-  while (inner.op === "cast" || inner.op === "reshape" || inner.op === "broadcast") inner = inner.inputs[0]!;
+  while (inner.op === "cast" || inner.op === "reshape" || inner.op === "broadcast")
+    inner = inner.inputs[0]!;
   if (!inner.shape.every((dim) => isConst(dim, 1))) return null;
   const bytes = context.bytes(inner, 16);
   return bytes === null ? null : Number(readElements(inner.dtype, bytes, 1)[0]);
@@ -30,12 +31,20 @@ export function numberOf(node: Node, context: PassContext): number | null {
 export function numbersOf(node: Node, context: PassContext, limit = 1 << 20): Float64Array | null {
   const count = node.shape.reduce((product, dim) => product * rangeOf(dim).max, 1);
   const bytes = Number.isSafeInteger(count) ? context.bytes(node, limit) : null;
-  return bytes === null ? null : Float64Array.from(readElements(node.dtype, bytes, count) as ArrayLike<number | bigint>, Number);
+  return bytes === null
+    ? null
+    : Float64Array.from(
+        readElements(node.dtype, bytes, count) as ArrayLike<number | bigint>,
+        Number,
+      );
 }
 
 /** For a commutative operator: whichever operand `pick` accepts, with the other. */
-export function eitherOf<T>(operands: readonly Node[] | null, pick: (operand: Node, other: Node) => T | null): T | null {
-  if (operands === null || operands.length !== 2) return null;
+export function eitherOf<T>(
+  operands: readonly Node[] | null,
+  pick: (operand: Node, other: Node) => T | null,
+): T | null {
+  if (operands?.length !== 2) return null;
   const [a, b] = operands as [Node, Node];
   return pick(a, b) ?? pick(b, a);
 }

@@ -12,14 +12,28 @@ import type { Pass } from "./index.js";
 export function weightOf(product: Node<"matmul">, weights: ReadonlySet<Node>): Node | null {
   let weight = product.inputs[1]!;
   while (weight.op === "broadcast") weight = weight.inputs[0]!;
-  return weights.has(weight) && weight.shape.length === 2 && constValue(weight.shape[1]!) !== null ? weight : null;
+  return weights.has(weight) && weight.shape.length === 2 && constValue(weight.shape[1]!) !== null
+    ? weight
+    : null;
 }
 
-function mergeGroup(graph: Graph, products: readonly { product: Node<"matmul">; weight: Node }[], into: Map<Node, Node>): void {
+function mergeGroup(
+  graph: Graph,
+  products: readonly { product: Node<"matmul">; weight: Node }[],
+  into: Map<Node, Node>,
+): void {
   const g = graph.builder;
   const [first] = products;
   const axis = first!.product.shape.length - 1;
-  const merged = matmul(g, first!.product.inputs[0]!, concat(g, products.map(({ weight }) => weight), 1));
+  const merged = matmul(
+    g,
+    first!.product.inputs[0]!,
+    concat(
+      g,
+      products.map(({ weight }) => weight),
+      1,
+    ),
+  );
   let start: Expr = zero;
   for (const { product } of products) {
     const end = add(start, product.shape[axis]!);
@@ -40,7 +54,8 @@ export const mergeProducts: Pass = {
       groups.set(key, [...(groups.get(key) ?? []), { product, weight }]);
     }
     const replacements = new Map<Node, Node>();
-    for (const group of groups.values()) if (group.length > 1) mergeGroup(graph, group, replacements);
+    for (const group of groups.values())
+      if (group.length > 1) mergeGroup(graph, group, replacements);
     return substituteNodes(graph, replacements);
   },
 };

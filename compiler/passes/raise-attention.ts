@@ -7,7 +7,17 @@ import { attention } from "../ir/build-anchor.js";
 import { reshape, transpose } from "../ir/build.js";
 import { ElementReader, linearize, NotElementwise } from "../ir/element.js";
 import { isNode, topological, usersOf, type Graph, type Node } from "../ir/graph.js";
-import { cast, constant, coord, isConst, load, mul, param, rewriteExpr, substitute } from "../scalar/build.js";
+import {
+  cast,
+  constant,
+  coord,
+  isConst,
+  load,
+  mul,
+  param,
+  rewriteExpr,
+  substitute,
+} from "../scalar/build.js";
 import { isOp, someExpr, type Expr } from "../scalar/expr.js";
 import type { OpName } from "../ir/ops.js";
 import { substituteNodes } from "../rewrite/substitute.js";
@@ -33,7 +43,8 @@ function productBelow(node: Node): Node<"matmul"> | null {
     if (seen.has(next)) continue;
     seen.add(next);
     if (isNode(next, "matmul")) found.add(next);
-    else if (next.op === "map" || next.op === "cast") stack.push(...next.inputs.filter((input) => input.shape.length === node.shape.length));
+    else if (next.op === "map" || next.op === "cast")
+      stack.push(...next.inputs.filter((input) => input.shape.length === node.shape.length));
   }
   const [only, ...others] = found;
   return only !== undefined && others.length === 0 ? only : null;
@@ -50,10 +61,20 @@ function scoreOf(scores: Node, context: PassContext): Score | null {
     site: () => 1,
     scalar: (node) => {
       const value = numberOf(node, context);
-      return value === null ? null : constant(value, node.dtype === "bool" ? "bool" : node.dtype === "i64" || node.dtype === "i32" ? "i64" : "f32");
+      return value === null
+        ? null
+        : constant(
+            value,
+            node.dtype === "bool"
+              ? "bool"
+              : node.dtype === "i64" || node.dtype === "i32"
+                ? "i64"
+                : "f32",
+          );
     },
     stored: (node, at) => {
-      if (node === product) return at.every((c, axis) => c === coords[axis]) ? cast(raw, "f32") : null;
+      if (node === product)
+        return at.every((c, axis) => c === coords[axis]) ? cast(raw, "f32") : null;
       if (!isStored(node)) return null;
       const known = loads.indexOf(node);
       const index = known >= 0 ? known : loads.push(node) - 1;
@@ -72,7 +93,16 @@ function scoreOf(scores: Node, context: PassContext): Score | null {
 }
 
 /** Operators whose value is memory for a score body; the rest is computed for each score. */
-const inMemory = new Set<OpName>(["input", "state", "matmul", "softmax", "reduce", "normalize", "attention", "cache_write"]);
+const inMemory = new Set<OpName>([
+  "input",
+  "state",
+  "matmul",
+  "softmax",
+  "reduce",
+  "normalize",
+  "attention",
+  "cache_write",
+]);
 
 const isStored = (node: Node): boolean =>
   inMemory.has(node.op) || (node.op === "constant" && !node.shape.every((dim) => isConst(dim, 1)));
@@ -106,7 +136,12 @@ function ungrouped(graph: Graph, node: Node): Node | null {
   if (!isNode(repeated, "broadcast") || repeated.shape.length !== 5) return null;
   const single = repeated.inputs[0]!;
   const [b, g, one, s, d] = single.shape;
-  if (single.shape.length !== 5 || !isConst(one!, 1) || mul(repeated.shape[1]!, repeated.shape[2]!) !== node.shape[1]) return null;
+  if (
+    single.shape.length !== 5 ||
+    !isConst(one!, 1) ||
+    mul(repeated.shape[1]!, repeated.shape[2]!) !== node.shape[1]
+  )
+    return null;
   if (g !== repeated.shape[1] || b !== node.shape[0]) return null;
   return reshape(graph.builder, single, [b!, g!, s!, d!]);
 }
@@ -124,7 +159,11 @@ function raised(graph: Graph, node: Node, context: PassContext): Node | null {
   const [groupedKeys, groupedValues] = [ungrouped(graph, keys), ungrouped(graph, values)];
   const grouped = groupedKeys !== null && groupedValues !== null;
   const [k, v] = grouped ? [groupedKeys, groupedValues] : [keys, values];
-  return attention(graph.builder, q, k, v, { scale: score.scale, score: score.body, loads: score.loads });
+  return attention(graph.builder, q, k, v, {
+    scale: score.scale,
+    score: score.body,
+    loads: score.loads,
+  });
 }
 
 function withoutTranspose(graph: Graph, node: Node): Node {

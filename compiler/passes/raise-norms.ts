@@ -16,7 +16,8 @@ function squareOf(node: Node, context: PassContext): Node | null {
 /** x where `node` is the mean of x over its last axis. */
 function meanOf(node: Node): Node | null {
   const inner = unbroadcast(node);
-  if (!isNode(inner, "reduce") || inner.attrs.kind !== "mean" || inner.attrs.axes.length !== 1) return null;
+  if (!isNode(inner, "reduce") || inner.attrs.kind !== "mean" || inner.attrs.axes.length !== 1)
+    return null;
   const x = inner.inputs[0]!;
   return inner.attrs.axes[0] === x.shape.length - 1 ? x : null;
 }
@@ -44,7 +45,8 @@ function reciprocalRoot(node: Node, context: PassContext): Root | null {
   const reciprocal = operandsOf(inner, "reciprocal");
   if (reciprocal !== null) return rootMeanSquare(reciprocal[0]!, context);
   const quotient = operandsOf(inner, "div");
-  if (quotient !== null && numberOf(quotient[0]!, context) === 1) return rootMeanSquare(quotient[1]!, context);
+  if (quotient !== null && numberOf(quotient[0]!, context) === 1)
+    return rootMeanSquare(quotient[1]!, context);
   return null;
 }
 
@@ -52,17 +54,24 @@ function reciprocalRoot(node: Node, context: PassContext): Root | null {
 function centred(node: Node): Node | null {
   const difference = operandsOf(node, "sub");
   if (difference === null) return null;
-  return meanOf(difference[1]!) === difference[0] ? difference[0]! : null;
+  return meanOf(difference[1]!) === difference[0] ? difference[0] : null;
 }
 
 function raised(graph: Graph, node: Node, context: PassContext): Node | null {
-  const scaled = (x: Node, root: Root | null): Root | null => (root !== null && root.x === x ? root : null);
-  const product = eitherOf(operandsOf(node, "mul"), (x, factor) => scaled(x, reciprocalRoot(factor, context)));
+  const scaled = (x: Node, root: Root | null): Root | null =>
+    root !== null && root.x === x ? root : null;
+  const product = eitherOf(operandsOf(node, "mul"), (x, factor) =>
+    scaled(x, reciprocalRoot(factor, context)),
+  );
   const quotient = operandsOf(node, "div");
-  const found = product ?? (quotient === null ? null : scaled(quotient[0]!, rootMeanSquare(quotient[1]!, context)));
+  const found =
+    product ??
+    (quotient === null ? null : scaled(quotient[0]!, rootMeanSquare(quotient[1]!, context)));
   if (found === null) return null;
   const source = centred(found.x);
-  return source === null ? normalize(graph.builder, found.x, "rms", found.epsilon) : normalize(graph.builder, source, "layer", found.epsilon);
+  return source === null
+    ? normalize(graph.builder, found.x, "rms", found.epsilon)
+    : normalize(graph.builder, source, "layer", found.epsilon);
 }
 
 export const raiseNorms: Pass = {

@@ -12,12 +12,19 @@ const extents = (node: Node): number[] => node.shape.map((dim) => rangeOf(dim).m
 
 /** start + step · i for a vector of integers in arithmetic progression. */
 function progression(graph: Graph, node: Node, values: Float64Array): Node | null {
-  if (!isInteger(node.dtype) || node.dtype !== "i64" || node.shape.length !== 1 || values.length < 2) return null;
+  if (
+    !isInteger(node.dtype) ||
+    node.dtype !== "i64" ||
+    node.shape.length !== 1 ||
+    values.length < 2
+  )
+    return null;
   const [start, step] = [values[0]!, values[1]! - values[0]!];
   if (!values.every((value, i) => value === start + step * i)) return null;
   const g = graph.builder;
   const positions = iota(g, node.shape);
-  const scaled = step === 1 ? positions : map(g, primitive("mul"), [positions, literal(g, "i64", [], [step])]);
+  const scaled =
+    step === 1 ? positions : map(g, primitive("mul"), [positions, literal(g, "i64", [], [step])]);
   return start === 0 ? scaled : map(g, primitive("add"), [scaled, literal(g, "i64", [], [start])]);
 }
 
@@ -38,8 +45,13 @@ function causalMask(graph: Graph, node: Node, values: Float64Array): Node | null
   };
   if (!(masked <= maskedBelow) || !values.every(isMask)) return null;
   const g = graph.builder;
-  const visible = map(g, primitive("le"), [iota(g, node.shape, rank - 1), iota(g, node.shape, rank - 2)]);
-  const [open, closed] = [0, masked].map((value) => broadcastTo(g, literal(g, node.dtype, [], [value]), node.shape)) as [Node, Node];
+  const visible = map(g, primitive("le"), [
+    iota(g, node.shape, rank - 1),
+    iota(g, node.shape, rank - 2),
+  ]);
+  const [open, closed] = [0, masked].map((value) =>
+    broadcastTo(g, literal(g, node.dtype, [], [value]), node.shape),
+  ) as [Node, Node];
   return map(g, primitive("select"), [visible, open, closed]);
 }
 
@@ -50,7 +62,9 @@ function raised(graph: Graph, node: Node, context: PassContext): Node | null {
   const square = shape[shape.length - 1] === shape[shape.length - 2];
   if (!wanted || (isFloat(node.dtype) && !square)) return null;
   const values = numbersOf(node, context, 1 << 22);
-  return values === null ? null : (progression(graph, node, values) ?? causalMask(graph, node, values));
+  return values === null
+    ? null
+    : (progression(graph, node, values) ?? causalMask(graph, node, values));
 }
 
 export const raisePositions: Pass = {

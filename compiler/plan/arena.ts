@@ -22,12 +22,16 @@ const alignment = 256;
 const alignUp = (value: number): number => Math.ceil(value / alignment) * alignment;
 
 export function planArena(lifetimes: readonly Lifetime[]): Arena {
-  const bySize = [...lifetimes].sort((a, b) => b.bytes - a.bytes || a.first - b.first || (a.id < b.id ? -1 : 1));
+  const bySize = [...lifetimes].sort(
+    (a, b) => b.bytes - a.bytes || a.first - b.first || (a.id < b.id ? -1 : 1),
+  );
   const placed: { lifetime: Lifetime; offset: number }[] = [];
   const offsets = new Map<string, number>();
   let bytes = 0;
   for (const lifetime of bySize) {
-    const beside = placed.filter(({ lifetime: other }) => other.first <= lifetime.last && lifetime.first <= other.last);
+    const beside = placed.filter(
+      ({ lifetime: other }) => other.first <= lifetime.last && lifetime.first <= other.last,
+    );
     beside.sort((a, b) => a.offset - b.offset);
     let offset = 0;
     for (const other of beside) {

@@ -10,7 +10,8 @@ import type { DType } from "../ir/dtype.js";
  * `select` is [condition, value if not 0, value if 0].
  */
 export type HostExpr = number | string | readonly [HostOp, ...HostExpr[]];
-export type HostOp = "add" | "sub" | "mul" | "div" | "mod" | "min" | "max" | "select" | "lt" | "le" | "eq" | "ne";
+export type HostOp =
+  "add" | "sub" | "mul" | "div" | "mod" | "min" | "max" | "select" | "lt" | "le" | "eq" | "ne";
 
 export interface PlanSymbol {
   readonly name: string;
@@ -32,7 +33,12 @@ export interface SourceTensor {
   readonly from:
     | { readonly kind: "bundle" }
     | { readonly kind: "file"; readonly file: string; readonly offset: number }
-    | { readonly kind: "random"; readonly seed: number; readonly scale: number; readonly shift: number }
+    | {
+        readonly kind: "random";
+        readonly seed: number;
+        readonly scale: number;
+        readonly shift: number;
+      }
     | { readonly kind: "none" };
 }
 

@@ -11,7 +11,11 @@ import { ptx } from "../../compiler/codegen/ptx/instructions.js";
 import { PtxKernel, sharedSymbol } from "../../compiler/codegen/ptx/kernel.js";
 import { integer, isHalf, type HalfType } from "../../compiler/codegen/ptx/mma.js";
 import {
-  TileCopy, both, chunkBytesBelow, packedChunk, type CopySource,
+  TileCopy,
+  both,
+  chunkBytesBelow,
+  packedChunk,
+  type CopySource,
 } from "../../compiler/codegen/ptx/mma-copy.js";
 import { chunkElements, type TileLayout } from "../../compiler/codegen/ptx/mma-layout.js";
 import { slope } from "../../compiler/codegen/ptx/mma-score.js";
@@ -47,7 +51,12 @@ export class AttentionBlock {
   readonly keyStart: Value;
   readonly keyEnd: Value;
 
-  constructor(readonly desc: AttentionDesc, readonly shape: AttentionShape, readonly sources: AttentionSources, target: Target) {
+  constructor(
+    readonly desc: AttentionDesc,
+    readonly shape: AttentionShape,
+    readonly sources: AttentionSources,
+    target: Target,
+  ) {
     if (!isHalf(desc.dtype)) throw bug(`mma.sync multiplies no ${desc.dtype}`);
     this.dtype = desc.dtype;
     this.kernel = new PtxKernel(desc.operands, target);
@@ -59,7 +68,9 @@ export class AttentionBlock {
     const place = b.into(this.setup, () => {
       const thread = this.kernel.special("%tid.x");
       const warp = integer(b, "shr", thread, 5);
-      this.tile.bind(desc.b, this.kernel.special("%ctaid.z")).bind(desc.g, this.kernel.special("%ctaid.y"));
+      this.tile
+        .bind(desc.b, this.kernel.special("%ctaid.z"))
+        .bind(desc.g, this.kernel.special("%ctaid.y"));
       // The last rows of a causal mask see the most keys: they start first.
       const tiles = b.inRegister(extentValue(this.root, blocksOf(this.rowExtent, shape.bm), "s32"));
       const index = integer(b, "sub", integer(b, "sub", tiles, 1), this.kernel.special("%ctaid.x"));
@@ -72,8 +83,17 @@ export class AttentionBlock {
         row0: integer(b, "mul", index, shape.bm),
       };
     });
-    ({ thread: this.thread, lane: this.lane, warpM: this.warpM, warpK: this.warpK, shared: this.shared, row0: this.row0 } = place);
-    this.rows = b.into(this.setup, () => b.inRegister(extentValue(this.root, this.rowExtent, "s32")));
+    ({
+      thread: this.thread,
+      lane: this.lane,
+      warpM: this.warpM,
+      warpK: this.warpK,
+      shared: this.shared,
+      row0: this.row0,
+    } = place);
+    this.rows = b.into(this.setup, () =>
+      b.inRegister(extentValue(this.root, this.rowExtent, "s32")),
+    );
     const range = b.into(this.setup, () => this.#keyRange());
     this.firstQuery = range.first;
     this.lastQuery = range.last;
@@ -103,16 +123,25 @@ export class AttentionBlock {
   #keyRange(): { first: Value; last: Value; limit: Value; start: Value; end: Value } {
     const { desc, shape, tile, kernel } = this;
     const { b } = kernel;
-    const lastRow = integer(b, "min", integer(b, "add", this.row0, shape.bm - 1), integer(b, "sub", this.rows, 1));
+    const lastRow = integer(
+      b,
+      "min",
+      integer(b, "add", this.row0, shape.bm - 1),
+      integer(b, "sub", this.rows, 1),
+    );
     const [first, last] = [this.rowPlace(this.row0).query, this.rowPlace(lastRow).query];
-    const at = (expr: Expr, query: Value): Value => tile.child({ block: this.setup }).bind(desc.q, query).index(expr);
+    const at = (expr: Expr, query: Value): Value =>
+      tile.child({ block: this.setup }).bind(desc.q, query).index(expr);
     const limit = b.inRegister(tile.index(desc.extents.k));
     const { end, first: begin } = desc.bounds;
     const [up, down] = [slope(end, desc.q), slope(begin, desc.q)];
     const finish = up === null ? limit : at(min(end, desc.extents.k), up >= 0 ? last : first);
-    const start = down === null ? b.op("mov.b32", "s32", 0) : at(max(begin, zero), down >= 0 ? first : last);
+    const start =
+      down === null ? b.op("mov.b32", "s32", 0) : at(max(begin, zero), down >= 0 ? first : last);
     return {
-      first, last, limit,
+      first,
+      last,
+      limit,
       start: b.op("and.b32", "s32", b.inRegister(start), -shape.config.bn),
       end: b.inRegister(finish),
     };
@@ -153,17 +182,35 @@ export class TileLoader {
   }
 
   /** Starts a tile; `along` is the coordinate within rows. */
-  load(into: Block, value: Expr, source: CopySource | null, along: Expr, target: Value, rows: TileRows, guard: Value | null): void {
+  load(
+    into: Block,
+    value: Expr,
+    source: CopySource | null,
+    along: Expr,
+    target: Value,
+    rows: TileRows,
+    guard: Value | null,
+  ): void {
     const { b } = this.#block.kernel;
     const inside = this.copy.insideTile().map((inTile) => both(b, inTile, guard));
     if (source === null) {
       rows.exists.forEach((exists, pass) => {
-        this.#compute(into, value, along, target, pass, rows.pass(pass), both(b, exists, guard), inside[pass]!);
+        this.#compute(
+          into,
+          value,
+          along,
+          target,
+          pass,
+          rows.pass(pass),
+          both(b, exists, guard),
+          inside[pass]!,
+        );
       });
       return;
     }
     const widths = this.#widths();
-    const scope = rows.lanes.child({ block: into })
+    const scope = rows.lanes
+      .child({ block: into })
       .bind(along, integer(b, "mul", this.copy.column, chunkElements), { multiple: chunkElements });
     this.copy.issue(scope, source, target, (pass, step) => ({
       guard: inside[pass]!,
@@ -172,13 +219,23 @@ export class TileLoader {
   }
 
   /** Elements one by one: what is not there is zero. */
-  #compute(into: Block, value: Expr, along: Expr, target: Value, pass: number, scope: Scope, exists: Value | null, inside: Value | null): void {
+  #compute(
+    into: Block,
+    value: Expr,
+    along: Expr,
+    target: Value,
+    pass: number,
+    scope: Scope,
+    exists: Value | null,
+    inside: Value | null,
+  ): void {
     const { b } = this.#block.kernel;
     const { plan, column } = this.copy;
     for (let step = 0; step < plan.steps; step++) {
       const start = integer(b, "mul", integer(b, "add", column, step * plan.perRow), chunkElements);
       const there = both(b, b.op(ptx.setp("lt", "s32"), "pred", start, this.#extent), exists)!;
-      const chunk = scope.child({ block: into, lanes: chunkElements, guard: [there] })
+      const chunk = scope
+        .child({ block: into, lanes: chunkElements, guard: [there] })
         .bind(along, start, { step: 1, multiple: chunkElements });
       this.copy.store(target, pass, step, packedChunk(chunk, value, this.#block.dtype), inside);
     }

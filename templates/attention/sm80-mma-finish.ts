@@ -1,13 +1,25 @@
 /** After the last key: warps that share rows are merged in order, sums divide, results are stored. */
 import { param } from "../../compiler/codegen/expressions.js";
 import { address, immediate, type Block, type Value } from "../../compiler/codegen/ptx/builder.js";
-import { binaryInstruction, ptx, unaryInstruction } from "../../compiler/codegen/ptx/instructions.js";
+import {
+  binaryInstruction,
+  ptx,
+  unaryInstruction,
+} from "../../compiler/codegen/ptx/instructions.js";
 import { integer } from "../../compiler/codegen/ptx/mma.js";
-import { emitStagedStores, stageAccumulators, stagedLanes } from "../../compiler/codegen/ptx/mma-staged.js";
+import {
+  emitStagedStores,
+  stageAccumulators,
+  stagedLanes,
+} from "../../compiler/codegen/ptx/mma-staged.js";
 import { overLanes } from "../../compiler/codegen/ptx/mma-stats.js";
 import type { AttentionSteps, LaneRow } from "./sm80-mma-steps.js";
 
-const [add, mul, max] = [binaryInstruction.add.f32!, binaryInstruction.mul.f32!, binaryInstruction.max.f32!];
+const [add, mul, max] = [
+  binaryInstruction.add.f32!,
+  binaryInstruction.mul.f32!,
+  binaryInstruction.max.f32!,
+];
 const exp2 = unaryInstruction.exp2.f32!;
 
 export interface FinishBlocks {
@@ -22,23 +34,37 @@ export function emitFinish(steps: AttentionSteps): FinishBlocks {
   const { block } = steps;
   const { kernel, shape, lane, shared } = block;
   const { b } = kernel;
-  const blocks = { publish: kernel.section(), scale: kernel.section(), before: kernel.section(), rows: kernel.section() };
-  const sums = b.into(blocks.publish, () => steps.rows.flat().map((row) => overLanes(b, add, row.sum, [2, 1])));
+  const blocks = {
+    publish: kernel.section(),
+    scale: kernel.section(),
+    before: kernel.section(),
+    rows: kernel.section(),
+  };
+  const sums = b.into(blocks.publish, () =>
+    steps.rows.flat().map((row) => overLanes(b, add, row.sum, [2, 1])),
+  );
   const merged = shape.config.warpsK > 1;
   const slot = b.into(blocks.publish, () => (merged ? publish(steps, sums) : null));
   b.into(blocks.scale, () => {
     steps.rows.flat().forEach((row, index) => {
-      const factor = slot === null ? reciprocal(steps, sums[index]!) : mergedFactor(steps, row, slot, index);
+      const factor =
+        slot === null ? reciprocal(steps, sums[index]!) : mergedFactor(steps, row, slot, index);
       const [tile, half] = [index >> 1, index & 1];
       for (const acc of steps.output[tile]!)
         for (const x of acc.slice(2 * half, 2 * half + 2)) b.line(mul, x, x, factor);
     });
-    stageAccumulators(b, {
-      layout: { stride: shape.stagedStride, rows: shape.bm, slices: shape.config.warpsK },
-      base: shared, lane,
-      row: block.warpM === null ? null : integer(b, "mul", block.warpM, 16 * shape.config.tilesM),
-      column: null, slice: block.warpK,
-    }, steps.output);
+    stageAccumulators(
+      b,
+      {
+        layout: { stride: shape.stagedStride, rows: shape.bm, slices: shape.config.warpsK },
+        base: shared,
+        lane,
+        row: block.warpM === null ? null : integer(b, "mul", block.warpM, 16 * shape.config.tilesM),
+        column: null,
+        slice: block.warpK,
+      },
+      steps.output,
+    );
   });
   emitStores(steps, blocks.before, blocks.rows);
   return blocks;
@@ -58,12 +84,18 @@ function publish(steps: AttentionSteps, sums: readonly Value[]): Value {
   const { kernel, shape, lane, warpM, warpK, shared } = block;
   const { b } = kernel;
   let row = integer(b, "shr", lane, 2);
-  if (warpM !== null) row = integer(b, "add", row, integer(b, "mul", warpM, 16 * shape.config.tilesM));
+  if (warpM !== null)
+    row = integer(b, "add", row, integer(b, "mul", warpM, 16 * shape.config.tilesM));
   const slot = b.op("mad.lo.s32", "s32", row, 8, integer(b, "add", shared, shape.mergeOffset));
   const own = integer(b, "add", slot, integer(b, "mul", warpK!, shape.bm * 8));
   const leader = b.op(ptx.setp("eq", "s32"), "pred", integer(b, "and", lane, 3), 0);
   steps.rows.flat().forEach(({ top }, index) => {
-    b.lineIf(leader, ptx.storeShared("f32", 2), address(own, index * 64), `{${top.text}, ${sums[index]!.text}}`);
+    b.lineIf(
+      leader,
+      ptx.storeShared("f32", 2),
+      address(own, index * 64),
+      `{${top.text}, ${sums[index]!.text}}`,
+    );
   });
   return slot;
 }
@@ -74,12 +106,19 @@ function mergedFactor(steps: AttentionSteps, row: LaneRow, slot: Value, index: n
   const { b } = kernel;
   const parts = Array.from({ length: shape.config.warpsK }, (_, warp) => {
     const [top, sum] = [b.reg("f32"), b.reg("f32")];
-    b.line(ptx.loadShared("f32", 2), `{${top.text}, ${sum.text}}`, address(slot, warp * shape.bm * 8 + index * 64));
+    b.line(
+      ptx.loadShared("f32", 2),
+      `{${top.text}, ${sum.text}}`,
+      address(slot, warp * shape.bm * 8 + index * 64),
+    );
     return { top, sum };
   });
-  const top = parts.slice(1).reduce((best, part) => b.op(max, "f32", best, part.top), parts[0]!.top);
+  const top = parts
+    .slice(1)
+    .reduce((best, part) => b.op(max, "f32", best, part.top), parts[0]!.top);
   const shift = steps.shift(top);
-  const weight = (own: Value): Value => b.op(exp2, "f32", b.op(ptx.fma.f32!, "f32", own, steps.factor, shift));
+  const weight = (own: Value): Value =>
+    b.op(exp2, "f32", b.op(ptx.fma.f32!, "f32", own, steps.factor, shift));
   const total = parts
     .map((part) => b.op(mul, "f32", part.sum, weight(part.top)))
     .reduce((sum, part) => b.op(add, "f32", sum, part));
@@ -93,10 +132,17 @@ function emitStores(steps: AttentionSteps, before: Block, rows: Block): void {
   const lanes = stagedLanes(shape.width, shape.bm, 1, shape.threads, 8);
   emitStagedStores(b, before, rows, {
     layout: { stride: shape.stagedStride, rows: shape.bm, slices: shape.config.warpsK },
-    base: shared, thread, threads: shape.threads, columns: shape.width, group: 1, lanes,
+    base: shared,
+    thread,
+    threads: shape.threads,
+    columns: shape.width,
+    group: 1,
+    lanes,
     stores: desc.stores,
     columnScope: (column) => ({
-      scope: tile.child({ block: before, lanes }).bind(desc.e, column, { step: 1, multiple: lanes }),
+      scope: tile
+        .child({ block: before, lanes })
+        .bind(desc.e, column, { step: 1, multiple: lanes }),
       inside: null,
     }),
     rowScope: (row) => {

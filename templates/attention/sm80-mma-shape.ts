@@ -6,7 +6,12 @@ import { constValue, mul, rangeOf } from "../../compiler/codegen/expressions.js"
 import { fits32 } from "../../compiler/codegen/ptx/expr.js";
 import { isHalf } from "../../compiler/codegen/ptx/mma.js";
 import { copySource, type CopySource } from "../../compiler/codegen/ptx/mma-copy.js";
-import { stagedStride, tileBytes, tileLayout, type TileLayout } from "../../compiler/codegen/ptx/mma-layout.js";
+import {
+  stagedStride,
+  tileBytes,
+  tileLayout,
+  type TileLayout,
+} from "../../compiler/codegen/ptx/mma-layout.js";
 
 export interface Sm80MmaAttentionConfig {
   /** 16-row tiles of a warp. */
@@ -64,7 +69,10 @@ function literal(extent: AttentionDesc["extents"]["d"]): number {
 /** Chunks of a row padded to whole k16 steps. */
 const chunksOf = (elements: number): number => 2 * Math.ceil(elements / 16);
 
-export function attentionShape(desc: AttentionDesc, config: Sm80MmaAttentionConfig): AttentionShape {
+export function attentionShape(
+  desc: AttentionDesc,
+  config: Sm80MmaAttentionConfig,
+): AttentionShape {
   const { tilesM, warpsM, warpsK, bn, stages } = config;
   const [depth, width] = [literal(desc.extents.d), literal(desc.extents.e)];
   const bm = 16 * tilesM * warpsM;
@@ -74,7 +82,10 @@ export function attentionShape(desc: AttentionDesc, config: Sm80MmaAttentionConf
   const keysOffset = tileBytes(queries);
   const stageBytes = tileBytes(keys) + tileBytes(values);
   const stride = stagedStride(chunksOf(width) * 8);
-  const mergeOffset = Math.max(keysOffset + stages * stageBytes, Math.ceil((warpsK * bm * stride * 4) / 128) * 128);
+  const mergeOffset = Math.max(
+    keysOffset + stages * stageBytes,
+    Math.ceil((warpsK * bm * stride * 4) / 128) * 128,
+  );
   return {
     config,
     threads: warpsM * warpsK * 32,
@@ -120,7 +131,17 @@ export function residentBlocks(shape: AttentionShape): number {
 }
 
 function* configurations(): Generator<Sm80MmaAttentionConfig> {
-  for (const [tilesM, warpsM, warpsK] of [[1, 1, 2], [1, 1, 4], [1, 1, 8], [1, 2, 2], [1, 2, 4], [1, 4, 1], [1, 4, 2], [1, 8, 1], [2, 4, 1]] as const)
+  for (const [tilesM, warpsM, warpsK] of [
+    [1, 1, 2],
+    [1, 1, 4],
+    [1, 1, 8],
+    [1, 2, 2],
+    [1, 2, 4],
+    [1, 4, 1],
+    [1, 4, 2],
+    [1, 8, 1],
+    [2, 4, 1],
+  ] as const)
     for (const bn of [32, 64, 128])
       for (const stages of [2, 3, 4, 5])
         for (const keepQueries of [true, false])
@@ -130,7 +151,8 @@ function* configurations(): Generator<Sm80MmaAttentionConfig> {
 /** Estimated cycles of the slowest multiprocessor. */
 function estimate(desc: AttentionDesc, shape: AttentionShape, multiprocessors: number): number {
   const { extents } = desc;
-  const size = (extent: AttentionDesc["extents"]["b"], cap: number): number => Math.min(cap, rangeOf(extent).max);
+  const size = (extent: AttentionDesc["extents"]["b"], cap: number): number =>
+    Math.min(cap, rangeOf(extent).max);
   const rows = size(mul(extents.q, extents.r), 2 ** 20);
   const heads = size(mul(extents.b, extents.g), 2 ** 20);
   const keys = Math.max(64, size(extents.k, 32768));
@@ -142,7 +164,8 @@ function estimate(desc: AttentionDesc, shape: AttentionShape, multiprocessors: n
   const depth = shape.depth + shape.width;
   const tensor = (bm * config.bn * depth) / 1024;
   const warps = threads / 32;
-  const read = (config.warpsM * config.bn * depth + (config.keepQueries ? 0 : bm * shape.depth)) * 2;
+  const read =
+    (config.warpsM * config.bn * depth + (config.keepQueries ? 0 : bm * shape.depth)) * 2;
   const shared = (read + config.bn * depth * 2) / 128;
   const exponentials = (bm * config.bn) / 16;
   const busy = resident * warps;
@@ -155,14 +178,25 @@ function estimate(desc: AttentionDesc, shape: AttentionShape, multiprocessors: n
   return Math.max(computing, moving) + rounds * ending;
 }
 
-export function attentionCandidates(desc: AttentionDesc, target: Target): readonly Sm80MmaAttentionConfig[] {
+export function attentionCandidates(
+  desc: AttentionDesc,
+  target: Target,
+): readonly Sm80MmaAttentionConfig[] {
   if (unsupported(desc, target)) return [];
   const limit = target.sharedBytes ?? 48 * 1024;
   const scored: { config: Sm80MmaAttentionConfig; cycles: number }[] = [];
   for (const config of configurations()) {
     const shape = attentionShape(desc, config);
-    if (shape.sharedBytes > limit || registersOf(shape) > 250 || registersOf(shape) * shape.threads > 65536) continue;
+    if (
+      shape.sharedBytes > limit ||
+      registersOf(shape) > 250 ||
+      registersOf(shape) * shape.threads > 65536
+    )
+      continue;
     scored.push({ config, cycles: estimate(desc, shape, target.multiprocessors ?? 132) });
   }
-  return scored.sort((x, y) => x.cycles - y.cycles).slice(0, 24).map(({ config }) => config);
+  return scored
+    .sort((x, y) => x.cycles - y.cycles)
+    .slice(0, 24)
+    .map(({ config }) => config);
 }

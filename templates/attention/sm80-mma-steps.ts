@@ -3,10 +3,21 @@ import { param, zero } from "../../compiler/codegen/expressions.js";
 import type { Block, Value } from "../../compiler/codegen/ptx/builder.js";
 import { hasEffects, type Scope } from "../../compiler/codegen/ptx/expr.js";
 import { legal } from "../../compiler/codegen/ptx/legal.js";
-import { binaryInstruction, ptx, unaryInstruction } from "../../compiler/codegen/ptx/instructions.js";
+import {
+  binaryInstruction,
+  ptx,
+  unaryInstruction,
+} from "../../compiler/codegen/ptx/instructions.js";
 import { immediate } from "../../compiler/codegen/ptx/builder.js";
 import { packPair } from "../../compiler/codegen/ptx/memory.js";
-import { MatrixReader, increase, integer, multiply, turn, zeroed } from "../../compiler/codegen/ptx/mma.js";
+import {
+  MatrixReader,
+  increase,
+  integer,
+  multiply,
+  turn,
+  zeroed,
+} from "../../compiler/codegen/ptx/mma.js";
 import { both } from "../../compiler/codegen/ptx/mma-copy.js";
 import { scoreShape, type ScoreShape } from "../../compiler/codegen/ptx/mma-score.js";
 import { overLanes } from "../../compiler/codegen/ptx/mma-stats.js";
@@ -14,8 +25,13 @@ import { TileLoader, type AttentionBlock, type TileRows } from "./sm80-mma-block
 
 const minusInfinity = immediate(-Infinity, "f32");
 const f32 = {
-  add: binaryInstruction.add.f32!, sub: binaryInstruction.sub.f32!, mul: binaryInstruction.mul.f32!,
-  max: binaryInstruction.max.f32!, exp2: unaryInstruction.exp2.f32!, neg: unaryInstruction.neg.f32!, fma: ptx.fma.f32!,
+  add: binaryInstruction.add.f32!,
+  sub: binaryInstruction.sub.f32!,
+  mul: binaryInstruction.mul.f32!,
+  max: binaryInstruction.max.f32!,
+  exp2: unaryInstruction.exp2.f32!,
+  neg: unaryInstruction.neg.f32!,
+  fma: ptx.fma.f32!,
 };
 /** The four lanes of a quad share a row of a fragment. */
 const quad = [2, 1] as const;
@@ -48,30 +64,68 @@ export class AttentionSteps {
     this.block = block;
     const { shape, kernel, shared, desc, lane } = block;
     const { b } = kernel;
-    const [keys, values] = [integer(b, "add", shared, shape.keysOffset), integer(b, "add", shared, shape.keysOffset + shape.valuesOffset)];
+    const [keys, values] = [
+      integer(b, "add", shared, shape.keysOffset),
+      integer(b, "add", shared, shape.keysOffset + shape.valuesOffset),
+    ];
     this.#queries = new TileLoader(block, shape.queries, shared, shape.depth);
     this.#keys = new TileLoader(block, shape.keys, keys, shape.depth);
     this.#values = new TileLoader(block, shape.values, values, shape.width);
-    const row = block.warpM === null ? null : integer(b, "mul", block.warpM, 16 * shape.config.tilesM);
+    const row =
+      block.warpM === null ? null : integer(b, "mul", block.warpM, 16 * shape.config.tilesM);
     const key = block.warpK === null ? null : integer(b, "mul", block.warpK, shape.warpKeys);
     const reader = { lane, chunk: null, transposed: false } as const;
-    this.#readQ = new MatrixReader(b, { ...reader, layout: shape.queries, pattern: "rows", row, base: shared }, shape.queries.chunks);
-    this.#readK = new MatrixReader(b, { ...reader, layout: shape.keys, pattern: "columns", row: key, base: keys }, shape.keys.chunks);
-    this.#readV = new MatrixReader(b, { ...reader, layout: shape.values, pattern: "rows", transposed: true, row: key, base: values }, shape.values.chunks);
+    this.#readQ = new MatrixReader(
+      b,
+      { ...reader, layout: shape.queries, pattern: "rows", row, base: shared },
+      shape.queries.chunks,
+    );
+    this.#readK = new MatrixReader(
+      b,
+      { ...reader, layout: shape.keys, pattern: "columns", row: key, base: keys },
+      shape.keys.chunks,
+    );
+    this.#readV = new MatrixReader(
+      b,
+      {
+        ...reader,
+        layout: shape.values,
+        pattern: "rows",
+        transposed: true,
+        row: key,
+        base: values,
+      },
+      shape.values.chunks,
+    );
     this.#score = scoreShape(desc);
     this.factor = immediate(Math.LOG2E * (this.#score.masksOnly ? desc.scale : 1), "f32");
     const first = integer(b, "add", block.row0, integer(b, "shr", lane, 2));
     this.rows = Array.from({ length: shape.config.tilesM }, (_, tile) => {
       const of = (half: number): LaneRow => {
-        const local = integer(b, "add", row === null ? first : integer(b, "add", first, row), tile * 16 + half * 8);
+        const local = integer(
+          b,
+          "add",
+          row === null ? first : integer(b, "add", first, row),
+          tile * 16 + half * 8,
+        );
         const place = block.rowPlace(local);
         const guard = hasEffects(legal(desc.score)) ? [place.exists] : null;
-        const scope = block.tile.child({ block: block.setup, guard }).bind(desc.q, place.query).bind(desc.r, place.head);
-        return { scope, exists: place.exists, top: b.op("mov.f32", "f32", minusInfinity), sum: zeroed(b, 1)[0]! };
+        const scope = block.tile
+          .child({ block: block.setup, guard })
+          .bind(desc.q, place.query)
+          .bind(desc.r, place.head);
+        return {
+          scope,
+          exists: place.exists,
+          top: b.op("mov.f32", "f32", minusInfinity),
+          sum: zeroed(b, 1)[0]!,
+        };
       };
       return [of(0), of(1)] as const;
     });
-    this.output = this.rows.map(() => Array.from({ length: shape.values.chunks }, () => zeroed(b, 4)));
+    this.output = this.rows.map(() =>
+      Array.from({ length: shape.values.chunks }, () => zeroed(b, 4)),
+    );
   }
 
   /** Queries and the first steps on their way. */
@@ -81,9 +135,21 @@ export class AttentionSteps {
     const { b } = kernel;
     b.into(into, () => {
       const target = this.#queries.copy.target(0);
-      this.#queries.load(into, desc.queries, sources.queries, desc.d, target, this.#queryRows(into), null);
+      this.#queries.load(
+        into,
+        desc.queries,
+        sources.queries,
+        desc.d,
+        target,
+        this.#queryRows(into),
+        null,
+      );
       for (let stage = 0; stage < shape.config.stages - 1; stage++) {
-        this.#issue(into, integer(b, "add", keyStart, stage * shape.config.bn), stage * shape.stageBytes);
+        this.#issue(
+          into,
+          integer(b, "add", keyStart, stage * shape.config.bn),
+          stage * shape.stageBytes,
+        );
         b.raw(ptx.copyCommit);
       }
     });
@@ -95,13 +161,27 @@ export class AttentionSteps {
     const { b } = kernel;
     const { plan, row } = this.#queries.copy;
     const places = Array.from({ length: plan.passes }, (_, pass) =>
-      block.rowPlace(integer(b, "add", integer(b, "add", block.row0, row), pass * plan.rowsPerPass)));
+      block.rowPlace(
+        integer(b, "add", integer(b, "add", block.row0, row), pass * plan.rowsPerPass),
+      ),
+    );
     const exists = places.map((place) => place.exists);
     const lanes = tile.child({ block: into, lanes: plan.passes, guard: exists });
-    if (desc.q !== zero) lanes.bindLanes(desc.q, places.map((place) => place.query));
-    if (desc.r !== zero) lanes.bindLanes(desc.r, places.map((place) => place.head));
-    const pass = (index: number): Scope => tile.child({ block: into, guard: [exists[index]!] })
-      .bind(desc.q, places[index]!.query).bind(desc.r, places[index]!.head);
+    if (desc.q !== zero)
+      lanes.bindLanes(
+        desc.q,
+        places.map((place) => place.query),
+      );
+    if (desc.r !== zero)
+      lanes.bindLanes(
+        desc.r,
+        places.map((place) => place.head),
+      );
+    const pass = (index: number): Scope =>
+      tile
+        .child({ block: into, guard: [exists[index]!] })
+        .bind(desc.q, places[index]!.query)
+        .bind(desc.r, places[index]!.head);
     return { lanes, pass, exists };
   }
 
@@ -112,9 +192,18 @@ export class AttentionSteps {
     const { b } = kernel;
     const guard = b.op(ptx.setp("lt", "s32"), "pred", key, block.keyEnd);
     for (const [loader, value, source, along] of [
-      [this.#keys, desc.keys, sources.keys, desc.d], [this.#values, desc.values, sources.values, desc.e],
+      [this.#keys, desc.keys, sources.keys, desc.d],
+      [this.#values, desc.values, sources.values, desc.e],
     ] as const)
-      loader.load(into, value, source, along, loader.copy.target(offset), this.#keyRows(into, loader, key), guard);
+      loader.load(
+        into,
+        value,
+        source,
+        along,
+        loader.copy.target(offset),
+        this.#keyRows(into, loader, key),
+        guard,
+      );
   }
 
   #keyRows(into: Block, loader: TileLoader, key: Value): TileRows {
@@ -122,11 +211,15 @@ export class AttentionSteps {
     const { b } = kernel;
     const { plan, row } = loader.copy;
     const first = integer(b, "add", key, row);
-    const rows = Array.from({ length: plan.passes }, (_, pass) => integer(b, "add", first, pass * plan.rowsPerPass));
+    const rows = Array.from({ length: plan.passes }, (_, pass) =>
+      integer(b, "add", first, pass * plan.rowsPerPass),
+    );
     const exists = rows.map((value) => b.op(ptx.setp("lt", "s32"), "pred", value, limit));
-    const lanes = tile.child({ block: into, lanes: plan.passes, guard: exists })
+    const lanes = tile
+      .child({ block: into, lanes: plan.passes, guard: exists })
       .bind(desc.k, first, { step: plan.passes > 1 ? plan.rowsPerPass : 0 });
-    const pass = (index: number): Scope => tile.child({ block: into, guard: [exists[index]!] }).bind(desc.k, rows[index]!);
+    const pass = (index: number): Scope =>
+      tile.child({ block: into, guard: [exists[index]!] }).bind(desc.k, rows[index]!);
     return { lanes, pass, exists };
   }
 
@@ -170,14 +263,17 @@ export class AttentionSteps {
     b.raw(ptx.barrier);
     const read = this.#readQ.at(null);
     return this.rows.map((_, tile) =>
-      Array.from({ length: shape.queries.chunks / 2 }, (__, step) => read(tile * 16, step * 2)));
+      Array.from({ length: shape.queries.chunks / 2 }, (__, step) => read(tile * 16, step * 2)),
+    );
   }
 
   /** Scores as products of queries and keys: [16-row tile][8-key tile]. */
   #scores(offset: Value, queries: Value[][][] | null): Value[][][] {
     const { kernel, shape, dtype } = this.block;
     const { b } = kernel;
-    const scores = this.rows.map(() => Array.from({ length: shape.warpKeys / 8 }, () => zeroed(b, 4)));
+    const scores = this.rows.map(() =>
+      Array.from({ length: shape.warpKeys / 8 }, () => zeroed(b, 4)),
+    );
     const [readK, readQ] = [this.#readK.at(offset), this.#readQ.at(null)];
     for (let step = 0; step < shape.keys.chunks / 2; step++) {
       const a = this.rows.map((_, tile) => queries?.[tile]![step] ?? readQ(tile * 16, step * 2));
@@ -201,11 +297,19 @@ export class AttentionSteps {
     const skip = b.label("unmasked");
     if (inside !== null) b.branch(skip, inside);
     let column = integer(b, "add", key, integer(b, "mul", integer(b, "and", lane, 3), 2));
-    if (warpK !== null) column = integer(b, "add", column, integer(b, "mul", warpK, shape.warpKeys));
+    if (warpK !== null)
+      column = integer(b, "add", column, integer(b, "mul", warpK, shape.warpKeys));
     for (let j = 0; j < shape.warpKeys / 8; j++) {
       const first = integer(b, "add", column, j * 8);
-      const exist = [0, 1].map((i) => b.op(ptx.setp("lt", "s32"), "pred", integer(b, "add", first, i), limit));
-      this.#maskColumns(into, scores.map((tile) => tile[j]!), first, exist);
+      const exist = [0, 1].map((i) =>
+        b.op(ptx.setp("lt", "s32"), "pred", integer(b, "add", first, i), limit),
+      );
+      this.#maskColumns(
+        into,
+        scores.map((tile) => tile[j]!),
+        first,
+        exist,
+      );
     }
     if (inside !== null) b.place(skip);
   }
@@ -215,12 +319,18 @@ export class AttentionSteps {
     const { b } = kernel;
     const body = legal(desc.score);
     const guard = hasEffects(body) ? exist : null;
-    const columns = tile.child({ block: into, lanes: 2, guard }).bind(desc.k, first, { step: 1, multiple: 2 });
+    const columns = tile
+      .child({ block: into, lanes: 2, guard })
+      .bind(desc.k, first, { step: 1, multiple: 2 });
     scores.forEach((acc, index) => {
       this.rows[index]!.forEach((row, half) => {
         const pair = acc.slice(2 * half, 2 * half + 2);
-        const given = this.#score.masksOnly ? pair : pair.map((x) => b.op(f32.mul, "f32", x, immediate(desc.scale, "f32")));
-        const scope = columns.child({ also: [row.scope], block: into, lanes: 2 }).bindLanes(param("score", "f32"), given);
+        const given = this.#score.masksOnly
+          ? pair
+          : pair.map((x) => b.op(f32.mul, "f32", x, immediate(desc.scale, "f32")));
+        const scope = columns
+          .child({ also: [row.scope], block: into, lanes: 2 })
+          .bindLanes(param("score", "f32"), given);
         pair.forEach((register, i) => {
           const value = scope.inBlock(() => b.inRegister(scope.get(body, i)));
           b.line("selp.f32", register, value, minusInfinity, exist[i]!);
@@ -238,7 +348,8 @@ export class AttentionSteps {
     const lastKey = integer(b, "add", key, shape.config.bn - 1);
     let all: Value | null = b.op(ptx.setp("lt", "s32"), "pred", lastKey, limit);
     for (const condition of interior) {
-      const corner = tile.child({ block: into })
+      const corner = tile
+        .child({ block: into })
         .bind(desc.q, condition.lastQuery ? lastQuery : firstQuery)
         .bind(desc.k, condition.lastKey ? lastKey : key);
       all = both(b, all, corner.value(condition.test));
@@ -253,13 +364,20 @@ export class AttentionSteps {
     return scores.map((tile, index) => {
       const halves = this.rows[index]!.map((row, half) => {
         const own = tile.flatMap((acc) => acc.slice(2 * half, 2 * half + 2));
-        return this.#softmaxRow(row, own, this.output[index]!.flatMap((acc) => acc.slice(2 * half, 2 * half + 2)));
+        return this.#softmaxRow(
+          row,
+          own,
+          this.output[index]!.flatMap((acc) => acc.slice(2 * half, 2 * half + 2)),
+        );
       });
       return Array.from({ length: shape.warpKeys / 16 }, (_, step) =>
-        [0, 1].flatMap((j) => halves.map((weights) => {
-          const at = (step * 2 + j) * 2;
-          return packPair(b, dtype, weights[at]!, weights[at + 1]!);
-        })));
+        [0, 1].flatMap((j) =>
+          halves.map((weights) => {
+            const at = (step * 2 + j) * 2;
+            return packPair(b, dtype, weights[at]!, weights[at + 1]!);
+          }),
+        ),
+      );
     });
   }
 
@@ -269,7 +387,9 @@ export class AttentionSteps {
     const top = b.op(f32.max, "f32", row.top, overLanes(b, f32.max, own, quad));
     const shift = this.shift(top);
     const again = b.op(f32.exp2, "f32", b.op(f32.fma, "f32", row.top, this.factor, shift));
-    const weights = scores.map((x) => b.op(f32.exp2, "f32", b.op(f32.fma, "f32", x, this.factor, shift)));
+    const weights = scores.map((x) =>
+      b.op(f32.exp2, "f32", b.op(f32.fma, "f32", x, this.factor, shift)),
+    );
     const sums = weights.slice(1).reduce((sum, x) => b.op(f32.add, "f32", sum, x), weights[0]!);
     b.line(f32.fma, row.sum, row.sum, again, sums);
     b.line("mov.f32", row.top, top);

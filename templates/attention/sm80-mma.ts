@@ -9,7 +9,11 @@ import { blocksOf } from "../../compiler/codegen/ptx/geometry.js";
 import { AttentionBlock } from "./sm80-mma-block.js";
 import { emitFinish } from "./sm80-mma-finish.js";
 import {
-  attentionCandidates, attentionShape, attentionSources, residentBlocks, type Sm80MmaAttentionConfig,
+  attentionCandidates,
+  attentionShape,
+  attentionSources,
+  residentBlocks,
+  type Sm80MmaAttentionConfig,
 } from "./sm80-mma-shape.js";
 import { AttentionSteps } from "./sm80-mma-steps.js";
 

@@ -51,15 +51,28 @@ export function openBlock(desc: GemmDesc, shape: GemmShape, target: Target): Gem
     const along = (count: number, below: number): Value | null =>
       count === 1 ? null : integer(b, "mod", integer(b, "div", warp, below), count);
     const [m0, n0] = tileOrigin(root, desc, shape);
-    bindBox(tile, kernel.special("%ctaid.z"), desc.batch.map((coord, i) => ({ coord, extent: desc.batchExtents[i]! })));
+    bindBox(
+      tile,
+      kernel.special("%ctaid.z"),
+      desc.batch.map((coord, i) => ({ coord, extent: desc.batchExtents[i]! })),
+    );
     return {
-      desc, shape, dtype, kernel, root, tile, setup, thread, warp,
+      desc,
+      shape,
+      dtype,
+      kernel,
+      root,
+      tile,
+      setup,
+      thread,
+      warp,
       rows,
       lane: integer(b, "and", thread, 31),
       warpM: along(warpsM, 1),
       warpN: along(warpsN, warpsM),
       warpK: along(warpsK, warpsM * warpsN),
-      m0, n0,
+      m0,
+      n0,
       shared: b.op("mov.u32", "s32", sharedSymbol),
     };
   });

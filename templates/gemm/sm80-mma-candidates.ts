@@ -5,7 +5,13 @@ import { dtypes } from "../../compiler/ir/dtype.js";
 import { rangeOf } from "../../compiler/codegen/expressions.js";
 import { fits32 } from "../../compiler/codegen/ptx/expr.js";
 import { isHalf } from "../../compiler/codegen/ptx/mma.js";
-import { gemmShape, gemmSources, type GemmShape, type GemmSources, type Sm80MmaGemmConfig } from "./sm80-mma-shape.js";
+import {
+  gemmShape,
+  gemmSources,
+  type GemmShape,
+  type GemmSources,
+  type Sm80MmaGemmConfig,
+} from "./sm80-mma-shape.js";
 
 /** How many configurations the tuner may try. */
 const kept = 32;
@@ -14,12 +20,13 @@ const maxAccumulators = 128;
 /** Cycles and bytes per cycle of one multiprocessor, between an A100 and an H200. */
 const machine = {
   /** Multiply-adds of 16-bit `mma.sync`. */
-  products: 1024,
+  products: 1200,
   shared: 128,
   dram: 19,
-  l2: 40,
-  /** From a request to its data under load. */
-  latency: 1000,
+  l2: 30,
+  /** From a request to its data: in L2, and in DRAM under load. */
+  latency: 900,
+  dramLatency: 2000,
   sharedBytes: 164 * 1024,
   registers: 65536,
 } as const;
@@ -27,7 +34,11 @@ const machine = {
 function unsupported(desc: GemmDesc, target: Target, sources: GemmSources): boolean {
   if (!isHalf(desc.dtype) || target.language !== "ptx") return true;
   const packing = target.packing(desc.dtype);
-  const rows = packing.columns === 1 && packing.rows === 8 && packing.columnMajor && packing.dtype === desc.dtype;
+  const rows =
+    packing.columns === 1 &&
+    packing.rows === 8 &&
+    packing.columnMajor &&
+    packing.dtype === desc.dtype;
   if (desc.b.kind === "packed" && !rows) return true;
   if (desc.b.kind === "strided" && desc.group !== 1) return true;
   if (desc.stages.some((stage) => stage.body.type !== "f32")) return true;
@@ -51,7 +62,7 @@ function warpLayouts(bm: number, bn: number, bk: number, rowsOfB: boolean): Warp
   const layouts: Warps[] = [];
   for (const warpsM of powers(1, Math.min(4, bm / 16)))
     for (const warpsN of powers(1, Math.min(8, bn / 8)))
-      for (const warpsK of powers(1, bm > 64 ? 1 : Math.min(8, bk / 16))) {
+      for (const warpsK of powers(1, bm >= 64 ? 1 : Math.min(8, bk / 16))) {
         const warps = warpsM * warpsN * warpsK;
         const [rows, columns, steps] = [bm / warpsM, bn / warpsN, bk / 16 / warpsK];
         const narrow = columns < 16 && (rowsOfB || steps % 2 !== 0);
@@ -62,14 +73,19 @@ function warpLayouts(bm: number, bn: number, bk: number, rowsOfB: boolean): Warp
   return layouts;
 }
 
-function* configurations(rows: number, columns: number, rowsOfB: boolean): Generator<Sm80MmaGemmConfig> {
-  const enough = (extent: number, smallest: number): number => Math.max(smallest, 2 ** Math.ceil(Math.log2(extent)));
+function* configurations(
+  rows: number,
+  columns: number,
+  rowsOfB: boolean,
+): Generator<Sm80MmaGemmConfig> {
+  const enough = (extent: number, smallest: number): number =>
+    Math.max(smallest, 2 ** Math.ceil(Math.log2(extent)));
   for (const bm of powers(16, Math.min(128, enough(rows, 16))))
     for (const bn of powers(rowsOfB ? 16 : 8, Math.min(256, enough(columns, 16)))) {
       if (bm * bn > 128 * 256 || (bm >= 64 && bn < 32)) continue;
       for (const bk of bm >= 64 ? [32, 64] : [64, 128])
         for (const warps of warpLayouts(bm, bn, bk, rowsOfB))
-          for (const stages of [2, 3, 4, 5, 6, 8]) {
+          for (const stages of bm >= 64 ? [2, 3, 4] : [3, 4, 6, 8]) {
             const raster = rows > 8 * bm ? 8 : 0;
             yield { bm, bn, bk, stages, ...warps, raster };
           }
@@ -85,11 +101,17 @@ interface Sizes {
   readonly multiprocessors: number;
 }
 
-/** Registers of a thread: accumulators, fragments (twice, where read ahead) and the rest. */
+/** Registers of a thread: accumulators, fragments (twice, where read ahead), computed chunks and the rest. */
 function registersOf(shape: GemmShape): number {
   const [tall, wide] = [shape.warpRows / 16, shape.warpColumns / 8];
   const ahead = shape.steps % 2 === 0 && wide > 1 ? 2 : 1;
-  return tall * wide * 4 + ahead * (tall * 4 + wide * 2) + 48;
+  const computed = [shape.a, shape.b]
+    .filter(({ copy }) => copy === null)
+    .reduce(
+      (sum, { layout }) => sum + 24 + Math.ceil((layout.rows * layout.chunks) / shape.threads) * 6,
+      0,
+    );
+  return tall * wide * 4 + ahead * (tall * 4 + wide * 2) + computed + 48;
 }
 
 /** Blocks of a multiprocessor that shared memory and registers allow. */
@@ -115,13 +137,26 @@ export function estimate(shape: GemmShape, sizes: Sizes): number {
   const body = shape.a.copy === null ? 1.4 : 1;
   // Barriers and first fragments show where few warps share a multiprocessor.
   const bubble = (60 + 30 * (shape.steps % 2)) / Math.min(2, resident);
-  const computing = rounds * tiles * (Math.max(tensor, shared) * body + bubble);
+  // What was asked for must be there when the tile before it has been multiplied.
+  const stall = Math.max(0, machine.latency - (stages - 1.25) * tensor * resident) / resident;
+  const computing = rounds * tiles * (Math.max(tensor, shared) * body + bubble + stall);
   const valid = Math.min(bm, rows);
   const traffic = (batch * (wide * rows + tall * columns) * depth * 2) / used;
   const flight = resident * (stages - 1) * (valid + bn) * bk * 2;
-  const dram = (batch * (columns * depth + rows * depth + rows * columns) * 2) / Math.min(used * 1.5, multiprocessors);
-  const moving = Math.max(traffic / Math.min(machine.l2, flight / machine.latency), dram / machine.dram);
-  const statistics = (sizes.stages * Math.ceil((valid * 32) / shape.threads) * Math.ceil(depth / 2048) * 700 * rounds) / resident;
+  const dram =
+    (batch * (columns * depth + rows * depth + rows * columns) * 2) /
+    Math.min(used * 1.5, multiprocessors);
+  const moving = Math.max(
+    traffic / Math.min(machine.l2, flight / machine.latency),
+    dram / Math.min(machine.dram, flight / machine.dramLatency),
+  );
+  const statistics =
+    (sizes.stages *
+      Math.ceil((valid * 32) / shape.threads) *
+      Math.ceil(depth / 2048) *
+      700 *
+      rounds) /
+    resident;
   const storing = ((rounds * bm * bn * 8 * warpsK) / machine.shared) * 1.5 + 600;
   const starting = machine.latency + 100 * stages;
   return Math.max(computing, moving) + statistics + storing + starting;
@@ -141,16 +176,27 @@ export function gemmCandidates(desc: GemmDesc, target: Target): readonly Sm80Mma
     multiprocessors: target.multiprocessors ?? 132,
   };
   const limit = target.sharedBytes ?? 48 * 1024;
-  const key = JSON.stringify([sizes, limit, sources.rowsOfB, sources.a.copy === null, dtypes[desc.dtype].bits, desc.group]);
+  const key = JSON.stringify([
+    sizes,
+    limit,
+    sources.rowsOfB,
+    sources.a.copy === null,
+    dtypes[desc.dtype].bits,
+    desc.group,
+  ]);
   const known = memo.get(key);
   if (known !== undefined) return known;
   const scored: { config: Sm80MmaGemmConfig; cycles: number }[] = [];
   for (const config of configurations(sizes.rows, sizes.columns, sources.rowsOfB)) {
     const shape = gemmShape(desc, config, sources);
-    if (shape.sharedBytes > limit || registersOf(shape) > 248 || config.bn % desc.group !== 0) continue;
+    if (shape.sharedBytes > limit || registersOf(shape) > 248 || config.bn % desc.group !== 0)
+      continue;
     scored.push({ config, cycles: estimate(shape, sizes) });
   }
-  const best = scored.sort((x, y) => x.cycles - y.cycles).slice(0, kept).map(({ config }) => config);
+  const best = scored
+    .sort((x, y) => x.cycles - y.cycles)
+    .slice(0, kept)
+    .map(({ config }) => config);
   memo.set(key, best);
   return best;
 }

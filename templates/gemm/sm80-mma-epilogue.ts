@@ -8,7 +8,10 @@ import { address } from "../../compiler/codegen/ptx/builder.js";
 import { ptx } from "../../compiler/codegen/ptx/instructions.js";
 import { increase, integer } from "../../compiler/codegen/ptx/mma.js";
 import {
-  emitStagedStores, stageAccumulators, stagedLanes, type StagedLayout,
+  emitStagedStores,
+  stageAccumulators,
+  stagedLanes,
+  type StagedLayout,
 } from "../../compiler/codegen/ptx/mma-staged.js";
 import { bindStatistics, emitRowStatistics } from "../../compiler/codegen/ptx/mma-stats.js";
 import { scaled, type GemmBlock } from "./sm80-mma-block.js";
@@ -29,7 +32,12 @@ export function emitStatistics(block: GemmBlock, into: Block): void {
     const inner = b.block.section();
     b.into(inner, () => {
       const scope = tile.child({ block: inner }).bind(desc.m, m);
-      const values = emitRowStatistics(scope, { stages: desc.stages, k: desc.k, kExtent: desc.kExtent, lane });
+      const values = emitRowStatistics(scope, {
+        stages: desc.stages,
+        k: desc.k,
+        kExtent: desc.kExtent,
+        lane,
+      });
       const place = b.op("mad.lo.s32", "s32", row, 4, integer(b, "add", shared, shape.statsOffset));
       const leader = b.op(ptx.setp("eq", "s32"), "pred", lane, 0);
       values.forEach((value, i) => {
@@ -56,11 +64,17 @@ export function emitStorePass(block: GemmBlock, accumulators: Tiles, pass: numbe
   const { b } = kernel;
   const { config, passes, stagedRows } = shape;
   const parts = { stage: kernel.section(), before: kernel.section(), rows: kernel.section() };
-  const layout: StagedLayout = { stride: shape.stagedStride, rows: stagedRows, slices: config.warpsK };
+  const layout: StagedLayout = {
+    stride: shape.stagedStride,
+    rows: stagedRows,
+    slices: config.warpsK,
+  };
   const perPass = accumulators.length / passes;
   b.into(parts.stage, () => {
     const place = {
-      layout, base: shared, lane,
+      layout,
+      base: shared,
+      lane,
       row: scaled(block, block.warpM, perPass * 16),
       column: scaled(block, block.warpN, shape.warpColumns),
       slice: block.warpK,
@@ -68,18 +82,33 @@ export function emitStorePass(block: GemmBlock, accumulators: Tiles, pass: numbe
     stageAccumulators(b, place, accumulators.slice(pass * perPass, (pass + 1) * perPass));
   });
   emitStagedStores(b, parts.before, parts.rows, {
-    layout, base: shared, thread, threads: shape.threads,
-    columns: config.bn, group: desc.group,
+    layout,
+    base: shared,
+    thread,
+    threads: shape.threads,
+    columns: config.bn,
+    group: desc.group,
     lanes: stagedLanes(config.bn, stagedRows, desc.group, shape.threads, 8),
     stores: desc.stores,
-    columnScope: (column) => columnScope(block, parts.before, column, stagedLanes(config.bn, stagedRows, desc.group, shape.threads, 8)),
+    columnScope: (column) =>
+      columnScope(
+        block,
+        parts.before,
+        column,
+        stagedLanes(config.bn, stagedRows, desc.group, shape.threads, 8),
+      ),
     rowScope: (row) => rowScope(block, parts.rows, row, pass),
     accumulators: Array.from({ length: desc.group }, (_, i) => param(`acc${i}`, "f32")),
   });
   return parts;
 }
 
-function columnScope(block: GemmBlock, before: Block, column: Value, lanes: number): { scope: Scope; inside: Value | null } {
+function columnScope(
+  block: GemmBlock,
+  before: Block,
+  column: Value,
+  lanes: number,
+): { scope: Scope; inside: Value | null } {
   const { desc, shape, kernel, tile, n0 } = block;
   const { b } = kernel;
   const tileColumns = shape.config.bn / desc.group;
@@ -87,21 +116,39 @@ function columnScope(block: GemmBlock, before: Block, column: Value, lanes: numb
   const extent = extentValue(tile, desc.nExtent, "s32");
   const whole = alignmentOf(desc.nExtent, tileColumns) === tileColumns;
   const together = alignmentOf(desc.nExtent, lanes) === lanes;
-  const guard = whole ? null : Array.from({ length: together ? 1 : lanes }, (_, lane) =>
-    b.op(ptx.setp("lt", "s32"), "pred", integer(b, "add", n, lane), extent));
-  const scope = tile.child({ block: before, lanes, guard }).bind(desc.n, n, { step: 1, multiple: lanes });
+  const guard = whole
+    ? null
+    : Array.from({ length: together ? 1 : lanes }, (_, lane) =>
+        b.op(ptx.setp("lt", "s32"), "pred", integer(b, "add", n, lane), extent),
+      );
+  const scope = tile
+    .child({ block: before, lanes, guard })
+    .bind(desc.n, n, { step: 1, multiple: lanes });
   return { scope, inside: together && guard !== null ? guard[0]! : null };
 }
 
-function rowScope(block: GemmBlock, into: Block, row: Value, pass: number): { scope: Scope; inside: Value | null } {
+function rowScope(
+  block: GemmBlock,
+  into: Block,
+  row: Value,
+  pass: number,
+): { scope: Scope; inside: Value | null } {
   const { desc, shape, kernel, tile, m0, shared } = block;
   const { b } = kernel;
   const inTile = rowInTile(block, row, pass);
   const m = integer(b, "add", m0, inTile);
   const whole = alignmentOf(desc.mExtent, shape.config.bm) === shape.config.bm;
-  const inside = whole ? null : b.op(ptx.setp("lt", "s32"), "pred", m, extentValue(tile, desc.mExtent, "s32"));
+  const inside = whole
+    ? null
+    : b.op(ptx.setp("lt", "s32"), "pred", m, extentValue(tile, desc.mExtent, "s32"));
   const scope = tile.child({ block: into }).bind(desc.m, m);
-  bindStatistics(scope, desc.stages, inTile, shape.config.bm, integer(b, "add", shared, shape.statsOffset));
+  bindStatistics(
+    scope,
+    desc.stages,
+    inTile,
+    shape.config.bm,
+    integer(b, "add", shared, shape.statsOffset),
+  );
   return { scope, inside };
 }
 

@@ -4,7 +4,12 @@ import type { Expr } from "../../compiler/scalar/expr.js";
 import { isContiguous } from "../../compiler/codegen/affine.js";
 import { add, ceilDiv, coord, int, load, mul } from "../../compiler/codegen/expressions.js";
 import { copySource, type CopySource } from "../../compiler/codegen/ptx/mma-copy.js";
-import { stagedStride, tileBytes, tileLayout, type TileLayout } from "../../compiler/codegen/ptx/mma-layout.js";
+import {
+  stagedStride,
+  tileBytes,
+  tileLayout,
+  type TileLayout,
+} from "../../compiler/codegen/ptx/mma-layout.js";
 
 export interface Sm80MmaGemmConfig {
   /** Rows, physical columns and depth of a block's tile. */
@@ -82,7 +87,9 @@ export function gemmSources(desc: GemmDesc): GemmSources {
   const alongK = copySource(value, desc.k, desc.dtype);
   const alongN = alongK === null ? copySource(value, column, desc.dtype) : null;
   const stridesAlongN =
-    value.op === "load" && !isContiguous(value.args[0]!, desc.k) && isContiguous(value.args[0]!, column);
+    value.op === "load" &&
+    !isContiguous(value.args[0]!, desc.k) &&
+    isContiguous(value.args[0]!, column);
   return {
     columns,
     column,
@@ -92,7 +99,11 @@ export function gemmSources(desc: GemmDesc): GemmSources {
   };
 }
 
-export function gemmShape(desc: GemmDesc, config: Sm80MmaGemmConfig, sources: GemmSources): GemmShape {
+export function gemmShape(
+  desc: GemmDesc,
+  config: Sm80MmaGemmConfig,
+  sources: GemmSources,
+): GemmShape {
   const { bm, bn, bk, stages, warpsM, warpsN, warpsK } = config;
   const a = { ...sources.a, layout: tileLayout(bm, bk / 8) };
   const { rowsOfB } = sources;

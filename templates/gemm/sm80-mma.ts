@@ -11,7 +11,13 @@ import { gemmCandidates, residentBlocks } from "./sm80-mma-candidates.js";
 import { openBlock } from "./sm80-mma-block.js";
 import { emitStatistics, emitStorePass } from "./sm80-mma-epilogue.js";
 import { GemmProduct } from "./sm80-mma-product.js";
-import { gemmShape, gemmSources, type GemmShape, type Sm80MmaGemmConfig } from "./sm80-mma-shape.js";
+import { GemmTiles } from "./sm80-mma-tiles.js";
+import {
+  gemmShape,
+  gemmSources,
+  type GemmShape,
+  type Sm80MmaGemmConfig,
+} from "./sm80-mma-shape.js";
 
 /** Holes of `sm80-mma.ptx.hbs` besides the kernel's header: lines of text, in the order of the skeleton. */
 interface GemmView {
@@ -30,7 +36,11 @@ interface GemmView {
   readonly before: string[];
   readonly tile: string[];
   readonly more: string;
-  readonly passes: { readonly stage: string[]; readonly before: string[]; readonly rows: string[] }[];
+  readonly passes: {
+    readonly stage: string[];
+    readonly before: string[];
+    readonly rows: string[];
+  }[];
 }
 
 function grid(desc: GemmDesc, shape: GemmShape): KernelText["launch"] & { kind: "gpu" } {
@@ -50,7 +60,8 @@ function render(desc: GemmDesc, config: Sm80MmaGemmConfig, target: Target): Kern
   const block = openBlock(desc, shape, target);
   const { kernel, setup, rows } = block;
   const { b } = kernel;
-  const product = b.into(setup, () => new GemmProduct(block));
+  const tiles = b.into(setup, () => new GemmTiles(block));
+  const product = b.into(setup, () => new GemmProduct(block, tiles));
   const sections = {
     firstB: kernel.section(),
     statistics: kernel.section(),
@@ -58,14 +69,16 @@ function render(desc: GemmDesc, config: Sm80MmaGemmConfig, target: Target): Kern
     before: kernel.section(),
     tile: kernel.section(),
   };
-  product.first("b", sections.firstB);
+  tiles.first("b", sections.firstB);
   if (desc.stages.length > 0) {
     emitStatistics(block, sections.statistics);
-    product.bindRowStatistics();
+    tiles.bindRowStatistics();
   }
-  product.first("a", sections.firstA);
+  tiles.first("a", sections.firstA);
   const more = product.loop(sections.before, sections.tile);
-  const passes = Array.from({ length: shape.passes }, (_, pass) => emitStorePass(block, product.accumulators, pass));
+  const passes = Array.from({ length: shape.passes }, (_, pass) =>
+    emitStorePass(block, product.accumulators, pass),
+  );
   const view: GemmView = {
     resident: residentBlocks(shape),
     entry: kernel.entry.lines(),
@@ -78,7 +91,11 @@ function render(desc: GemmDesc, config: Sm80MmaGemmConfig, target: Target): Kern
     before: sections.before.lines(),
     tile: sections.tile.lines(),
     more: more.text,
-    passes: passes.map((pass) => ({ stage: pass.stage.lines(), before: pass.before.lines(), rows: pass.rows.lines() })),
+    passes: passes.map((pass) => ({
+      stage: pass.stage.lines(),
+      before: pass.before.lines(),
+      rows: pass.rows.lines(),
+    })),
   };
   return kernel.render("gemm/sm80-mma.ptx.hbs", grid(desc, shape), { ...view });
 }

@@ -15,14 +15,16 @@ export function normals(seed: number, count: number): Float64Array {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return state / 2 ** 32;
   };
-  return Float64Array.from({ length: count }, () => Array.from({ length: 12 }, uniform).reduce((a, b) => a + b, -6));
+  return Float64Array.from({ length: count }, () =>
+    Array.from({ length: 12 }, uniform).reduce((a, b) => a + b, -6),
+  );
 }
 
 export interface Bench {
   readonly g: GraphBuilder;
   /** [rows, width], rows being the symbol of that name. */
-  x(width: number, dtype: DType): Node;
-  weight(dtype: DType, shape: readonly number[], values: Float64Array): Node;
+  readonly x: (width: number, dtype: DType) => Node;
+  readonly weight: (dtype: DType, shape: readonly number[], values: Float64Array) => Node;
 }
 
 /** A model with input `x` [rows, width] and output `y`. */
@@ -37,17 +39,30 @@ export function modelOf(maxRows: number, body: (bench: Bench) => Node): Imported
       inputs.push(made);
       return made;
     },
-    weight: (dtype, shape, values) => constant(g, { kind: "literal", data: writeElements(dtype, values) }, dtype, shape),
+    weight: (dtype, shape, values) =>
+      constant(g, { kind: "literal", data: writeElements(dtype, values) }, dtype, shape),
   };
   const y = body(bench);
   const graph = { builder: g, inputs, outputs: [{ name: "y", node: y }], states: [] };
-  return { entries: [{ name: "main", graph }], symbols: [info], fills: new Map(), tensors: [], dtype: y.dtype, notices: [] };
+  return {
+    entries: [{ name: "main", graph }],
+    symbols: [info],
+    fills: new Map(),
+    tensors: [],
+    dtype: y.dtype,
+    notices: [],
+  };
 }
 
 /** The oracle's value of `y`. */
-export function evaluated(model: ImportedModel, x: TensorValue, mode: EvaluateMode = "exact"): Float64Array {
+export function evaluated(
+  model: ImportedModel,
+  x: TensorValue,
+  mode: EvaluateMode = "exact",
+): Float64Array {
   const { outputs } = evaluateGraph(model.entries[0]!.graph, new Map([["x", x]]), { mode });
   return outputs.get("y")!.data as Float64Array;
 }
 
-export const floats = (dtype: DType, shape: readonly number[], values: Float64Array): TensorValue => tensor(dtype, shape, [...values]);
+export const floats = (dtype: DType, shape: readonly number[], values: Float64Array): TensorValue =>
+  tensor(dtype, shape, [...values]);

@@ -15,7 +15,9 @@ describe.each(models)("%s", (name) => {
 
   it.each(isas())("computes transformers' logits, %s", async (isa) => {
     const model = await loaded(bundle, isa);
-    const { logits } = await model.run({ input_ids: asInput("input_ids", tensors.get("input_ids")!, "i64") });
+    const { logits } = await model.run({
+      input_ids: asInput("input_ids", tensors.get("input_ids")!, "i64"),
+    });
     expect(relRms(logits!, tensors.get("logits")!)).toBeLessThanOrEqual(2e-6);
     await model.close();
   });
@@ -44,13 +46,23 @@ describe.each(models)("%s", (name) => {
 
   it("is within twice transformers' own error in bf16", async () => {
     const model = await loaded(await bundleOf(fixture(name, "hf"), { dtype: "bf16" }));
-    const { logits } = await model.run({ input_ids: asInput("input_ids", tensors.get("input_ids")!, "i64") });
-    expect(relRms(logits!, tensors.get("logits")!)).toBeLessThanOrEqual(2 * reference(name).rel_rms_of_transformers.bf16);
+    const { logits } = await model.run({
+      input_ids: asInput("input_ids", tensors.get("input_ids")!, "i64"),
+    });
+    expect(relRms(logits!, tensors.get("logits")!)).toBeLessThanOrEqual(
+      2 * reference(name).rel_rms_of_transformers.bf16,
+    );
     await model.close();
   }, 240_000);
 });
 
-async function step(model: Model, state: State, ids: number[], past: number, entry: string): Promise<Float64Array> {
+async function step(
+  model: Model,
+  state: State,
+  ids: number[],
+  past: number,
+  entry: string,
+): Promise<Float64Array> {
   const { logits } = await model.run({ input_ids: [ids], lengths: [past] }, { entry, state });
   return logits!.toFloat64();
 }

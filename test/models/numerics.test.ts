@@ -10,7 +10,11 @@ import { FarrierError } from "../../compiler/errors.js";
 import { bundleOf, compare, loaded } from "../support.js";
 import { evaluated, floats, modelOf, normals } from "./graphs.js";
 
-async function run(model: Parameters<typeof bundleOf>[0], x: { shape: number[]; values: Float64Array; dtype: "f32" | "bf16" }, numerics: "strict" | "fast"): Promise<Float64Array> {
+async function run(
+  model: Parameters<typeof bundleOf>[0],
+  x: { shape: number[]; values: Float64Array; dtype: "f32" | "bf16" },
+  numerics: "strict" | "fast",
+): Promise<Float64Array> {
   const loadedModel = await loaded(await bundleOf(model, { numerics }));
   const { y } = await loadedModel.run({ x: { data: [...x.values], shape: x.shape } });
   await loadedModel.close();
@@ -20,7 +24,9 @@ async function run(model: Parameters<typeof bundleOf>[0], x: { shape: number[]; 
 describe("a function of one's own", () => {
   const squash = elementwise((v) => (v > 0 ? Math.sqrt(v) : -Math.log1p(-v)) * 0.5);
   const model = (dtype: "f32"): Parameters<typeof bundleOf>[0] =>
-    modelOf(64, ({ g, x, weight }) => map(g, squash, [matmul(g, x(48, dtype), weight(dtype, [48, 40], normals(1, 48 * 40)))]));
+    modelOf(64, ({ g, x, weight }) =>
+      map(g, squash, [matmul(g, x(48, dtype), weight(dtype, [48, 40], normals(1, 48 * 40)))]),
+    );
 
   it("is part of the product's kernel on both back ends", async () => {
     for (const target of ["cpu", "sm_80"]) {
@@ -40,7 +46,14 @@ describe("a function of one's own", () => {
   const factor = 3;
   it.each([
     ["a closure", (x: number) => x * factor],
-    ["a loop", (x: number) => { let y = x; for (let i = 0; i < 3; i++) y *= 2; return y; }],
+    [
+      "a loop",
+      (x: number) => {
+        let y = x;
+        for (let i = 0; i < 3; i++) y *= 2;
+        return y;
+      },
+    ],
     ["an unknown call", (x: number) => Number.parseFloat(String(x))],
   ])("refuses %s with its place", (_what, fn) => {
     let error: unknown = null;
@@ -77,7 +90,9 @@ describe("strict", () => {
     const exact = evaluated(model, floats("bf16", [16, 64], values));
     const [strict, fast] = [await run(model, input, "strict"), await run(model, input, "fast")];
     expect(strict).not.toEqual(fast);
-    const [strictError, fastError] = [strict, fast].map((found) => compare(found, exact, [16, 32]).relRms) as [number, number];
+    const [strictError, fastError] = [strict, fast].map(
+      (found) => compare(found, exact, [16, 32]).relRms,
+    ) as [number, number];
     expect(fastError).toBeLessThan(strictError);
   });
 });
@@ -87,16 +102,32 @@ describe("LayerNorm folded into the product after it", () => {
     const [rows, width, columns] = [32, 256, 96];
     const model = modelOf(64, ({ g, x, weight }) => {
       const normal = normalize(g, cast(g, x(width, dtype), "f32"), "layer", 1e-5);
-      const scaled = map(g, primitive("mul"), [normal, weight("f32", [width], normals(6, width).map((v) => 1 + 0.1 * v))]);
+      const scaled = map(g, primitive("mul"), [
+        normal,
+        weight(
+          "f32",
+          [width],
+          normals(6, width).map((v) => 1 + 0.1 * v),
+        ),
+      ]);
       const shifted = map(g, primitive("add"), [scaled, weight("f32", [width], normals(7, width))]);
-      return matmul(g, cast(g, shifted, dtype), weight(dtype, [width, columns], normals(8, width * columns).map((v) => v / 16)));
+      return matmul(
+        g,
+        cast(g, shifted, dtype),
+        weight(
+          dtype,
+          [width, columns],
+          normals(8, width * columns).map((v) => v / 16),
+        ),
+      );
     });
     const values = normals(9, rows * width).map((v) => roundFloat(100 + v, dtype));
     const expected = evaluated(model, floats(dtype, [rows, width], values));
     const found = await run(model, { shape: [rows, width], values, dtype }, "fast");
     const lowered = await lower(model, { target: ["cpu"] });
     expect(lowered.targets[0]!.partitions[0]!.partition.kernels).toHaveLength(1);
-    expect(compare(found, expected, [rows, columns]).relRms).toBeLessThan(dtype === "f32" ? 2e-6 : 1e-2);
+    expect(compare(found, expected, [rows, columns]).relRms).toBeLessThan(
+      dtype === "f32" ? 2e-6 : 1e-2,
+    );
   });
 });
-

@@ -19,7 +19,16 @@ import { cType, convert, literal, readElement, writeElement } from "./types.js";
  * f32 operations that are one instruction (or two) wherever it matters; the rest becomes
  * polynomials, which vectorise where calls of libm would not.
  */
-const native: ReadonlySet<string> = new Set(["fma", "floor", "ceil", "round", "trunc", "mod", "rsqrt", "rsqrt.f64"]);
+const native: ReadonlySet<string> = new Set([
+  "fma",
+  "floor",
+  "ceil",
+  "round",
+  "trunc",
+  "mod",
+  "rsqrt",
+  "rsqrt.f64",
+]);
 
 /** A C scope under construction. */
 export class Block {

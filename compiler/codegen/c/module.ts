@@ -42,12 +42,12 @@ function tileView(storage: TileStorage): View {
     real: wide ? "double" : "float",
     element: wide ? "double" : storage === "f32" ? "float" : "uint16_t",
   };
-  const tiles = tileRows.map((rows) => ({
+  const tile = (rows: number): View => ({
     ...names,
     rows,
     row: Array.from({ length: rows }, (_, index) => index),
-  }));
-  return { ...names, tiles };
+  });
+  return { ...names, tiles: tileRows.map(tile), thin: [1, 2].map(tile) };
 }
 
 export function tileStorage(dtype: DType): TileStorage {

@@ -13,7 +13,13 @@ import { ptx } from "./instructions.js";
 import { legal } from "./legal.js";
 import { elementAddress, packPair } from "./memory.js";
 import { chunkAddress, integer, type HalfType } from "./mma.js";
-import { chunkBytes, chunkElements, copyPlan, type CopyPlan, type TileLayout } from "./mma-layout.js";
+import {
+  chunkBytes,
+  chunkElements,
+  copyPlan,
+  type CopyPlan,
+  type TileLayout,
+} from "./mma-layout.js";
 
 /** A load of which 16-byte pieces along a coordinate may be copied as they are. */
 export interface CopySource {
@@ -68,7 +74,12 @@ export class TileCopy {
     return this.#passes((pass) => {
       const last = (pass + 1) * this.plan.rowsPerPass;
       if (last <= this.layout.rows) return null;
-      return this.#b.op(ptx.setp("lt", "s32"), "pred", this.row, this.layout.rows - pass * this.plan.rowsPerPass);
+      return this.#b.op(
+        ptx.setp("lt", "s32"),
+        "pred",
+        this.row,
+        this.layout.rows - pass * this.plan.rowsPerPass,
+      );
     });
   }
 
@@ -94,7 +105,12 @@ export class TileCopy {
   }
 
   /** Copies of all chunks. `scope` has a lane per pass. */
-  issue(scope: Scope, source: CopySource, target: Value, limits: (pass: number, step: number) => ChunkLimits): void {
+  issue(
+    scope: Scope,
+    source: CopySource,
+    target: Value,
+    limits: (pass: number, step: number) => ChunkLimits,
+  ): void {
     const b = this.#b;
     const offset = legal(source.offset);
     const stride = scope.lane.step(offset);
@@ -105,13 +121,26 @@ export class TileCopy {
         const { guard, bytes } = limits(pass, step);
         const extra = bytes === null ? [] : [bytes];
         const global = address(from.base, from.offset + shift);
-        b.lineIf(guard, ptx.copyAsync(16), this.place(target, pass, step), global, chunkBytes, ...extra);
+        b.lineIf(
+          guard,
+          ptx.copyAsync(16),
+          this.place(target, pass, step),
+          global,
+          chunkBytes,
+          ...extra,
+        );
       });
     });
   }
 
   /** Stores one chunk of eight elements. */
-  store(target: Value, pass: number, step: number, words: readonly Value[], guard: Value | null): void {
+  store(
+    target: Value,
+    pass: number,
+    step: number,
+    words: readonly Value[],
+    guard: Value | null,
+  ): void {
     this.#b.lineIf(guard, ptx.storeShared("b32", 4), this.place(target, pass, step), vector(words));
   }
 }
@@ -125,16 +154,22 @@ export function packedChunk(scope: Scope, value: Expr, dtype: HalfType): Value[]
   return scope.inBlock(() =>
     Array.from({ length: scope.lanes / 2 }, (_, pair) => {
       const [low, high] = [2 * pair, 2 * pair + 1];
-      if (single !== null) return packPair(b, dtype, scope.get(single, low), scope.get(single, high));
+      if (single !== null)
+        return packPair(b, dtype, scope.get(single, low), scope.get(single, high));
       const [x, y] = [scope.get(rounded, low), scope.get(rounded, high)];
       const whole = x.half?.high === false && y.half?.high === true && x.half.word === y.half.word;
-      return whole ? x.half!.word : b.packHalves(x, y);
+      return whole ? x.half.word : b.packHalves(x, y);
     }),
   );
 }
 
 /** Bytes of a chunk that starts at `start` and ends before `extent`: 0 to 16. */
-export function chunkBytesBelow(b: PtxBuilder, start: Value, extent: Value, wholeChunks: boolean): Value {
+export function chunkBytesBelow(
+  b: PtxBuilder,
+  start: Value,
+  extent: Value,
+  wholeChunks: boolean,
+): Value {
   if (wholeChunks) {
     const inside = b.op(ptx.setp("lt", "s32"), "pred", start, extent);
     return b.op(ptx.select("s32"), "s32", chunkBytes, 0, inside);
@@ -148,4 +183,3 @@ export function both(b: PtxBuilder, x: Value | null, y: Value | null): Value | n
   if (x === null || y === null) return x ?? y;
   return b.op("and.pred", "pred", x, y);
 }
-

@@ -114,4 +114,5 @@ export function chunkStep(layout: TileLayout, chunk: number): { xor: number; add
  * Words of a staged row of f32 accumulators (`columns` is a multiple of 8): 8 or 24 modulo 32, so
  * that the 64-bit stores of a fragment meet no bank twice.
  */
-export const stagedStride = (columns: number): number => (columns % 16 === 0 ? columns + 8 : columns);
+export const stagedStride = (columns: number): number =>
+  columns % 16 === 0 ? columns + 8 : columns;

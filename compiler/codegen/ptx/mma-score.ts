@@ -11,8 +11,14 @@ export function slope(expr: Expr, along: Expr): 1 | 0 | -1 | null {
   if (!isOp(along, "coord") || !dependsOn(expr, along)) return 0;
   if (expr === along) return 1;
   if (isOp(expr, "add") || isOp(expr, "mul") || isOp(expr, "coord")) return slopeOfSum(expr, along);
-  if (isOp(expr, "min") || isOp(expr, "max")) return agree(expr.args.map((arg) => slope(arg, along)));
-  if (isOp(expr, "div") && expr.type === "i64" && rangeOf(expr.args[1]!).min > 0 && !dependsOn(expr.args[1]!, along))
+  if (isOp(expr, "min") || isOp(expr, "max"))
+    return agree(expr.args.map((arg) => slope(arg, along)));
+  if (
+    isOp(expr, "div") &&
+    expr.type === "i64" &&
+    rangeOf(expr.args[1]!).min > 0 &&
+    !dependsOn(expr.args[1]!, along)
+  )
     return slope(expr.args[0]!, along);
   return null;
 }
@@ -22,7 +28,8 @@ function slopeOfSum(expr: Expr, along: Expr): 1 | 0 | -1 | null {
     const moving = atoms.filter((atom) => dependsOn(atom, along));
     if (moving.length === 0) return 0;
     const steady = atoms.filter((atom) => !moving.includes(atom));
-    if (moving.length > 1 || steady.some((atom) => rangeOf(atom).min < 0) || moving[0] === expr) return null;
+    if (moving.length > 1 || steady.some((atom) => rangeOf(atom).min < 0) || moving[0] === expr)
+      return null;
     const inner = slope(moving[0]!, along);
     return inner === null ? null : coefficient < 0 ? (-inner as 1 | 0 | -1) : inner;
   });
@@ -50,13 +57,17 @@ export interface ScoreShape {
 
 const score = param("score", "f32");
 
-const isMinusInfinity = (expr: Expr): boolean => isOp(expr, "const") && expr.attr.value === -Infinity;
+const isMinusInfinity = (expr: Expr): boolean =>
+  isOp(expr, "const") && expr.attr.value === -Infinity;
 
 export function scoreShape(desc: AttentionDesc): ScoreShape {
   const conditions = maskConditions(desc.score);
   if (conditions === null || desc.scale <= 0) return { masksOnly: false, interior: null };
   const hardest = conditions.map((test) => hardestCorner(desc, test));
-  return { masksOnly: true, interior: hardest.every((condition) => condition !== null) ? hardest : null };
+  return {
+    masksOnly: true,
+    interior: hardest.every((condition) => condition !== null) ? hardest : null,
+  };
 }
 
 /** The conjuncts under which the body is the score, being minus infinity elsewhere; null: it is more than a mask. */
@@ -94,6 +105,9 @@ function hardestCorner(desc: AttentionDesc, test: Expr): Condition | null {
 /** Both sides move the same way: the difference decides, if it is linear. */
 function risingLinear(left: Expr, right: Expr, along: Expr): boolean | null {
   const [x, y] = [linearIn(left, along), linearIn(right, along)];
-  const [a, b] = [x === null ? null : constValue(x.stride), y === null ? null : constValue(y.stride)];
+  const [a, b] = [
+    x === null ? null : constValue(x.stride),
+    y === null ? null : constValue(y.stride),
+  ];
   return a === null || b === null ? null : a - b > 0;
 }

@@ -30,11 +30,16 @@ export interface StagedPlace {
 }
 
 /** Stores the 16 × 8 accumulators `tiles[i][j]` of a warp. */
-export function stageAccumulators(b: PtxBuilder, place: StagedPlace, tiles: readonly (readonly (readonly Value[])[])[]): void {
+export function stageAccumulators(
+  b: PtxBuilder,
+  place: StagedPlace,
+  tiles: readonly (readonly (readonly Value[])[])[],
+): void {
   const { layout, lane } = place;
   let row = integer(b, "shr", lane, 2);
   if (place.row !== null) row = integer(b, "add", row, place.row);
-  if (place.slice !== null) row = integer(b, "add", row, integer(b, "mul", place.slice, layout.rows));
+  if (place.slice !== null)
+    row = integer(b, "add", row, integer(b, "mul", place.slice, layout.rows));
   let column = integer(b, "mul", integer(b, "and", lane, 3), 2);
   if (place.column !== null) column = integer(b, "add", column, place.column);
   const word = integer(b, "add", integer(b, "mul", row, layout.stride), column);
@@ -43,7 +48,11 @@ export function stageAccumulators(b: PtxBuilder, place: StagedPlace, tiles: read
     line.forEach((acc, j) => {
       for (const half of [0, 1]) {
         const at = ((i * 16 + half * 8) * layout.stride + j * 8) * 4;
-        b.line(ptx.storeShared("f32", 2), address(first, at), vector(acc.slice(2 * half, 2 * half + 2)));
+        b.line(
+          ptx.storeShared("f32", 2),
+          address(first, at),
+          vector(acc.slice(2 * half, 2 * half + 2)),
+        );
       }
     });
   });
@@ -69,14 +78,25 @@ export interface StagedStores {
 }
 
 /** Lanes that leave no thread without work, at most `most`. */
-export function stagedLanes(columns: number, rows: number, group: number, threads: number, most: number): number {
+export function stagedLanes(
+  columns: number,
+  rows: number,
+  group: number,
+  threads: number,
+  most: number,
+): number {
   let lanes = Math.min(most, columns / group);
   while (lanes > 1 && (columns / group / lanes) * rows < threads) lanes /= 2;
   return lanes;
 }
 
 /** The loop over rows: text before it into the current block, its body with labels into `body`. */
-export function emitStagedStores(b: PtxBuilder, before: Block, body: Block, options: StagedStores): void {
+export function emitStagedStores(
+  b: PtxBuilder,
+  before: Block,
+  body: Block,
+  options: StagedStores,
+): void {
   const { layout, thread, threads, columns, group, lanes } = options;
   const perRow = columns / group / lanes;
   const rowsPerPass = Math.max(1, Math.floor(threads / perRow));
@@ -86,7 +106,12 @@ export function emitStagedStores(b: PtxBuilder, before: Block, body: Block, opti
     const part = integer(b, "mod", thread, perRow);
     const column = integer(b, "mul", part, lanes);
     const { scope: columnScope, inside } = options.columnScope(column);
-    const word = integer(b, "add", integer(b, "mul", row, layout.stride), integer(b, "mul", column, group));
+    const word = integer(
+      b,
+      "add",
+      integer(b, "mul", row, layout.stride),
+      integer(b, "mul", column, group),
+    );
     const place = b.op("mad.lo.s32", "s32", word, 4, options.base);
     b.into(body, () => {
       if (inside !== null) b.branch(done, inside, true);
@@ -102,7 +127,10 @@ export function emitStagedStores(b: PtxBuilder, before: Block, body: Block, opti
       const sums = readSums(b, options, place);
       const scope = columnScope.child({ also: [rowScope], block: body, lanes });
       options.accumulators.forEach((leaf, i) => {
-        scope.bindLanes(leaf, Array.from({ length: lanes }, (_, lane) => sums[lane * group + i]!));
+        scope.bindLanes(
+          leaf,
+          Array.from({ length: lanes }, (_, lane) => sums[lane * group + i]!),
+        );
       });
       emitStores(scope, options.stores);
       if (exists !== null) b.place(skip);

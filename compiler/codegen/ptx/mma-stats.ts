@@ -17,7 +17,12 @@ const lanes = 8;
 const perLoad = 32 * lanes;
 const deepest = 8;
 
-const neutral: { readonly [K in Stage["kind"]]: number } = { sum: 0, max: -Infinity, min: Infinity, prod: 1 };
+const neutral: { readonly [K in Stage["kind"]]: number } = {
+  sum: 0,
+  max: -Infinity,
+  min: Infinity,
+  prod: 1,
+};
 const operator = { sum: "add", max: "max", min: "min", prod: "mul" } as const;
 
 export interface StatisticsOptions {
@@ -41,11 +46,17 @@ interface RowPlan {
 
 function planRow(extent: Expr): RowPlan {
   const length = constValue(extent);
-  if (length === null) return { unroll: 4, single: false, ragged: true, split: alignmentOf(extent, lanes) < lanes };
+  if (length === null)
+    return { unroll: 4, single: false, ragged: true, split: alignmentOf(extent, lanes) < lanes };
   const loads = Math.ceil(length / perLoad);
   const rounds = Math.ceil(loads / deepest);
   const unroll = Math.ceil(loads / rounds);
-  return { unroll, single: rounds === 1, ragged: length !== rounds * unroll * perLoad, split: length % lanes !== 0 };
+  return {
+    unroll,
+    single: rounds === 1,
+    ragged: length !== rounds * unroll * perLoad,
+    split: length % lanes !== 0,
+  };
 }
 
 /**
@@ -78,11 +89,23 @@ function reduceRow(row: Scope, stage: Stage, options: StatisticsOptions): Value 
     b.into(inner, () => {
       if (!plan.single) b.place(loop);
       partial.forEach((into, index) => {
-        addChunk(row, inner, stage, options, { into, combine, start, plan, extent, k: integer(b, "add", k, index * perLoad) });
+        addChunk(row, inner, stage, options, {
+          into,
+          combine,
+          start,
+          plan,
+          extent,
+          k: integer(b, "add", k, index * perLoad),
+        });
       });
       if (!plan.single) {
         increase(b, k, plan.unroll * perLoad);
-        const more = b.op(ptx.setp("lt", "s32"), "pred", integer(b, "sub", k, integer(b, "mul", options.lane, lanes)), extent);
+        const more = b.op(
+          ptx.setp("lt", "s32"),
+          "pred",
+          integer(b, "sub", k, integer(b, "mul", options.lane, lanes)),
+          extent,
+        );
         b.branch(loop, more);
       }
     });
@@ -100,12 +123,25 @@ interface Chunk {
   readonly k: Value;
 }
 
-function addChunk(row: Scope, block: Scope["block"], stage: Stage, options: StatisticsOptions, chunk: Chunk): void {
+function addChunk(
+  row: Scope,
+  block: Scope["block"],
+  stage: Stage,
+  options: StatisticsOptions,
+  chunk: Chunk,
+): void {
   const { b } = row;
   const guard = inside(b, chunk);
-  const scope = row.child({ block, lanes, guard }).bind(options.k, chunk.k, { step: 1, multiple: lanes });
-  const values = scope.values(stage.body).map((value, lane) =>
-    guard === null ? value : b.op("selp.f32", "f32", value, chunk.start, guard[lane] ?? guard[0]!));
+  const scope = row
+    .child({ block, lanes, guard })
+    .bind(options.k, chunk.k, { step: 1, multiple: lanes });
+  const values = scope
+    .values(stage.body)
+    .map((value, lane) =>
+      guard === null
+        ? value
+        : b.op("selp.f32", "f32", value, chunk.start, guard[lane] ?? guard[0]!),
+    );
   b.line(chunk.combine, chunk.into, chunk.into, tree(b, chunk.combine, values));
 }
 
@@ -113,17 +149,28 @@ function addChunk(row: Scope, block: Scope["block"], stage: Stage, options: Stat
 function inside(b: PtxBuilder, { plan, k, extent }: Chunk): Guard {
   if (!plan.ragged) return null;
   return Array.from({ length: plan.split ? lanes : 1 }, (_, lane) =>
-    b.op(ptx.setp("lt", "s32"), "pred", integer(b, "add", k, lane), extent));
+    b.op(ptx.setp("lt", "s32"), "pred", integer(b, "add", k, lane), extent),
+  );
 }
 
 function tree(b: PtxBuilder, combine: string, values: readonly Value[]): Value {
   if (values.length === 1) return values[0]!;
   const half = values.length >> 1;
-  return b.op(combine, "f32", tree(b, combine, values.slice(0, half)), tree(b, combine, values.slice(half)));
+  return b.op(
+    combine,
+    "f32",
+    tree(b, combine, values.slice(0, half)),
+    tree(b, combine, values.slice(half)),
+  );
 }
 
 /** Combines over the warp; every lane gets the same bits, since the operators commute exactly. */
-export function overLanes(b: PtxBuilder, combine: string, value: Value, distances: readonly number[] = [16, 8, 4, 2, 1]): Value {
+export function overLanes(
+  b: PtxBuilder,
+  combine: string,
+  value: Value,
+  distances: readonly number[] = [16, 8, 4, 2, 1],
+): Value {
   return distances.reduce((sum, distance) => {
     const bits = b.op("mov.b32", "u32", sum);
     const other = b.op(ptx.shuffleXor, "u32", bits, distance, "0x1f", "0xffffffff");
@@ -132,7 +179,13 @@ export function overLanes(b: PtxBuilder, combine: string, value: Value, distance
 }
 
 /** Reads the finished statistics of a row from shared memory and binds them. */
-export function bindStatistics(scope: Scope, stages: readonly Stage[], row: Value, rows: number, base: Value): void {
+export function bindStatistics(
+  scope: Scope,
+  stages: readonly Stage[],
+  row: Value,
+  rows: number,
+  base: Value,
+): void {
   const { b } = scope;
   if (stages.length === 0) return;
   scope.inBlock(() => {

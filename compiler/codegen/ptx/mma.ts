@@ -24,9 +24,15 @@ const matrixInstruction = (count: 1 | 2 | 4, transposed: boolean): string =>
 
 /** 32-bit integer arithmetic; neutral operands cost nothing. */
 export function integer(b: PtxBuilder, op: BinaryOp, x: Value, y: Value | number): Value {
-  if (y === 0 && (op === "add" || op === "sub" || op === "shl" || op === "shr" || op === "xor")) return x;
+  if (y === 0 && (op === "add" || op === "sub" || op === "shl" || op === "shr" || op === "xor"))
+    return x;
   if (y === 1 && (op === "mul" || op === "div")) return x;
-  if (typeof y === "number" && (op === "mul" || op === "div" || op === "mod") && y > 0 && Number.isInteger(Math.log2(y))) {
+  if (
+    typeof y === "number" &&
+    (op === "mul" || op === "div" || op === "mod") &&
+    y > 0 &&
+    Number.isInteger(Math.log2(y))
+  ) {
     if (op === "mul") return b.op(binaryInstruction.shl.s32!, "s32", x, Math.log2(y));
     if (op === "div") return b.op(binaryInstruction.shr.u32!, "s32", x, Math.log2(y));
     return b.op(binaryInstruction.and.s32!, "s32", x, y - 1);
@@ -85,7 +91,12 @@ export class MatrixReader {
     const place = {
       rows: () => ({ row: integer(b, "and", lane, 15), chunk: integer(b, "shr", lane, 4) }),
       columns: () => ({
-        row: integer(b, "or", integer(b, "and", lane, 7), integer(b, "shl", integer(b, "shr", lane, 4), 3)),
+        row: integer(
+          b,
+          "or",
+          integer(b, "and", lane, 7),
+          integer(b, "shl", integer(b, "shr", lane, 4), 3),
+        ),
         chunk: integer(b, "and", integer(b, "shr", lane, 3), 1),
       }),
       deep: () => ({ row: integer(b, "and", lane, 7), chunk: integer(b, "shr", lane, 3) }),
@@ -104,8 +115,10 @@ export class MatrixReader {
       const { layout, transposed } = this.#options;
       const { xor, add } = chunkStep(layout, chunk);
       const variant = this.#variants.get(xor);
-      if (variant === undefined) throw bug(`a fragment reads chunk ${chunk}, which its reader did not prepare`);
-      const base = moved.get(xor) ?? (offset === null ? variant : integer(b, "add", variant, offset));
+      if (variant === undefined)
+        throw bug(`a fragment reads chunk ${chunk}, which its reader did not prepare`);
+      const base =
+        moved.get(xor) ?? (offset === null ? variant : integer(b, "add", variant, offset));
       moved.set(xor, base);
       const registers = b.regs("u32", 4);
       const place = address(base, row * layout.stride * chunkBytes + add);
@@ -116,7 +129,13 @@ export class MatrixReader {
 }
 
 /** accumulators += a · b, in place. */
-export function multiply(b: PtxBuilder, dtype: HalfType, acc: readonly Value[], a: readonly Value[], x: readonly Value[]): void {
+export function multiply(
+  b: PtxBuilder,
+  dtype: HalfType,
+  acc: readonly Value[],
+  a: readonly Value[],
+  x: readonly Value[],
+): void {
   b.line(multiplyInstruction[dtype], vector(acc), vector(a), vector(x), vector(acc));
 }
 

@@ -3,8 +3,15 @@ import { FarrierError } from "../../errors.js";
 import { printable } from "../files/source-file.js";
 import type { OnnxAttribute, OnnxGraph, OnnxTensor } from "./wire/types.js";
 
-type Valued = Extract<OnnxAttribute, { value: unknown }>;
-type ValueOf<T extends Valued["type"]> = Extract<Valued, { type: T }>["value"];
+interface Values {
+  readonly int: bigint;
+  readonly float: number;
+  readonly string: string;
+  readonly ints: readonly bigint[];
+  readonly floats: readonly number[];
+  readonly tensor: OnnxTensor;
+  readonly graph: OnnxGraph;
+}
 
 export class Attributes {
   readonly #all: ReadonlyMap<string, OnnxAttribute>;
@@ -100,7 +107,7 @@ export class Attributes {
     }
   }
 
-  #value<T extends Valued["type"]>(name: string, type: T): ValueOf<T> | undefined {
+  #value<T extends keyof Values>(name: string, type: T): Values[T] | undefined {
     this.#known.add(name);
     const attribute = this.#all.get(name);
     if (attribute === undefined) return undefined;
@@ -108,7 +115,7 @@ export class Attributes {
       const what = `attribute "${name}": expected ${type}, found ${attribute.type}`;
       throw new FarrierError("E_ATTR_TYPE", what, { where: this.#where });
     }
-    return (attribute as unknown as { readonly value: ValueOf<T> }).value;
+    return (attribute as unknown as { readonly value: Values[T] }).value;
   }
 
   #number(name: string, value: bigint): number {

@@ -123,7 +123,12 @@ function findCycle(
       if (input === undefined || done.has(input)) continue;
       if (open.has(input)) {
         const from = stack.findIndex((each) => each.node === input);
-        return fromFirst(stack.slice(from).map((each) => each.node).reverse());
+        return fromFirst(
+          stack
+            .slice(from)
+            .map((each) => each.node)
+            .reverse(),
+        );
       }
       open.add(input);
       stack.push({ node: input, next: 0 });

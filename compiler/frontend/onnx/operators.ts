@@ -1,12 +1,17 @@
 /** The operators that farrier imports, and the versions of their operator set that have them. */
 import type { Operator } from "./call.js";
 import * as activation from "./operators/activation.js";
+import * as attention from "./operators/attention.js";
+import * as casts from "./operators/cast.js";
 import * as control from "./operators/control.js";
+import * as convolution from "./operators/convolution.js";
+import { Einsum } from "./operators/einsum.js";
 import * as elementwise from "./operators/elementwise.js";
 import * as index from "./operators/index.js";
 import * as linalg from "./operators/linalg.js";
 import * as movement from "./operators/movement.js";
 import * as normalisation from "./operators/normalisation.js";
+import * as quantise from "./operators/quantise.js";
 import * as reduction from "./operators/reduction.js";
 import * as shape from "./operators/shape.js";
 
@@ -24,16 +29,17 @@ const from = (since: number, run: Readonly<Record<string, Operator>>): Entries =
   Object.fromEntries(Object.entries(run).map(([name, each]) => [name, { run: each, since }]));
 
 const { Abs, Acos, Acosh, Add, And, Asin, Asinh, Atan, Atanh, BitShift } = elementwise;
-const { BitwiseAnd, BitwiseNot, BitwiseOr, BitwiseXor, Cast, CastLike, Ceil, Clip } = elementwise;
+const { BitwiseAnd, BitwiseNot, BitwiseOr, BitwiseXor, Ceil, Clip } = elementwise;
 const { Cos, Cosh, Div, Equal, Erf, Exp, Floor, Greater, GreaterOrEqual, Identity } = elementwise;
 const { IsInf, IsNaN, Less, LessOrEqual, Log, Max, Mean, Min, Mod, Mul, Neg, Not } = elementwise;
 const { Or, Pow, Reciprocal, Round, Sign, Sin, Sinh, Sqrt, Sub, Sum, Tan, Where } = elementwise;
 const { Xor } = elementwise;
 const { Celu, Elu, Gelu, HardSigmoid, HardSwish, LeakyRelu, Mish, PRelu, Relu } = activation;
 const { Selu, Shrink, Sigmoid, Softplus, Softsign, Swish, Tanh, ThresholdedRelu } = activation;
+const { SwiGLU } = activation;
 const { Concat, DepthToSpace, Expand, Flatten, Pad, Reshape, Slice, SpaceToDepth } = movement;
 const { Split, Squeeze, Tile, Transpose, Unsqueeze } = movement;
-const { ArgMax, ArgMin, Gather, GatherElements, GatherND, OneHot } = index;
+const { ArgMax, ArgMin, Compress, Gather, GatherElements, GatherND, NonZero, OneHot } = index;
 const { CumSum, Hardmax, LogSoftmax, ReduceL1, ReduceL2, ReduceLogSum } = reduction;
 const { ReduceLogSumExp, ReduceMax, ReduceMean, ReduceMin, ReduceProd, ReduceSum } = reduction;
 const { ReduceSumSquare, Softmax } = reduction;
@@ -42,7 +48,12 @@ const { BatchNormalization, GroupNormalization, InstanceNormalization } = normal
 const { LayerNormalization, LpNormalization, MeanVarianceNormalization } = normalisation;
 const { RMSNormalization } = normalisation;
 const { Constant, ConstantOfShape, EyeLike, Range, Shape, Size, Trilu } = shape;
-const { Dropout, If } = control;
+const { Dropout, If, Loop, Scan } = control;
+const { Attention, FlexAttention, RotaryEmbedding, TensorScatter } = attention;
+const { BitCast, Cast, CastLike } = casts;
+const { AveragePool, CausalConvWithState, Conv, ConvInteger, ConvTranspose } = convolution;
+const { GlobalAveragePool, GlobalMaxPool, MaxPool } = convolution;
+const { DequantizeLinear, DynamicQuantizeLinear, QLinearMatMul, QuantizeLinear } = quantise;
 
 const standard: Entries = {
   ...from(1, { Abs, Add, And, ArgMax, ArgMin, BatchNormalization, Cast, Ceil, Clip, Concat }),
@@ -53,27 +64,37 @@ const standard: Entries = {
   ...from(1, { ReduceLogSumExp, ReduceMax, ReduceMean, ReduceMin, ReduceProd, ReduceSum }),
   ...from(1, { ReduceSumSquare, Relu, Reshape, Selu, Shape, Sigmoid, Size, Slice, Softmax }),
   ...from(1, { Softplus, Softsign, SpaceToDepth, Split, Sqrt, Squeeze, Sub, Sum, Tanh, Tile }),
+  ...from(1, { AveragePool, Conv, ConvTranspose, GlobalAveragePool, GlobalMaxPool, Loop, MaxPool }),
   ...from(1, { Transpose, Unsqueeze, Xor }),
   ...from(7, { Acos, Asin, Atan, Cos, Sin, Tan }),
   ...from(8, { Expand }),
+  ...from(9, { Compress, NonZero, Scan }),
   ...from(9, { Acosh, Asinh, Atanh, ConstantOfShape, Cosh, Erf, EyeLike, IsNaN }),
   ...from(9, { MeanVarianceNormalization, OneHot, Shrink, Sign, Sinh, Where }),
+  ...from(10, { ConvInteger, DequantizeLinear, QLinearMatMul, QuantizeLinear }),
   ...from(10, { IsInf, MatMulInteger, Mod, ThresholdedRelu }),
+  ...from(11, { DynamicQuantizeLinear }),
   ...from(11, { BitShift, CumSum, GatherElements, GatherND, Range, Round }),
-  ...from(12, { Celu, GreaterOrEqual, LessOrEqual }),
+  ...from(12, { Celu, Einsum, GreaterOrEqual, LessOrEqual }),
   ...from(14, { HardSwish, Trilu }),
   ...from(15, { CastLike }),
   ...from(17, { LayerNormalization }),
   ...from(18, { BitwiseAnd, BitwiseNot, BitwiseOr, BitwiseXor, GroupNormalization, Mish }),
   ...from(20, { Gelu }),
-  ...from(23, { RMSNormalization }),
-  ...from(24, { Swish }),
+  ...from(23, { Attention, RMSNormalization, RotaryEmbedding }),
+  ...from(24, { Swish, TensorScatter }),
+  ...from(26, { BitCast }),
+  ...from(27, { CausalConvWithState }),
+  ...from(28, { SwiGLU }),
 };
 
+const preview: Entries = from(1, { FlexAttention });
+
 /** By `domain:op`; the standard domain is the empty string. */
-export const operators: ReadonlyMap<string, OperatorEntry> = new Map(
-  Object.entries(standard).map(([name, entry]) => [`:${name}`, entry]),
-);
+export const operators: ReadonlyMap<string, OperatorEntry> = new Map([
+  ...Object.entries(standard).map(([name, entry]) => [`:${name}`, entry] as const),
+  ...Object.entries(preview).map(([name, entry]) => [`ai.onnx.preview:${name}`, entry] as const),
+]);
 
 export function versionText({ since, until }: OperatorEntry): string {
   return until === undefined

@@ -2,11 +2,37 @@
 import type { AttentionDesc, Operand } from "../../../compiler/kernel/desc.js";
 import type { DType } from "../../../compiler/ir/dtype.js";
 import {
-  add, and, cast, constant, coord, div, int, le, load, lt, max, min, mul, one, param, select, sub, unary, zero,
+  add,
+  and,
+  cast,
+  constant,
+  coord,
+  div,
+  int,
+  le,
+  load,
+  lt,
+  max,
+  min,
+  mul,
+  one,
+  param,
+  select,
+  sub,
+  unary,
+  zero,
 } from "../../../compiler/scalar/build.js";
 import type { Expr } from "../../../compiler/scalar/expr.js";
 import type { Sm80MmaAttentionConfig } from "../../../templates/attention/sm80-mma-shape.js";
-import { copyTensors, fills, roundoff, tensorOf, untouched, type Fill, type MmaCase } from "./mma-case.js";
+import {
+  copyTensors,
+  fills,
+  roundoff,
+  tensorOf,
+  untouched,
+  type Fill,
+  type MmaCase,
+} from "./mma-case.js";
 import { referenceAttention, sizeOf, type Tensors } from "./mma-reference.js";
 
 export interface AttentionOptions {
@@ -28,18 +54,32 @@ export interface AttentionOptions {
   readonly config?: Sm80MmaAttentionConfig;
 }
 
-type Complete = Required<Omit<AttentionOptions, "config" | "lengths">> & { readonly lengths: readonly number[] | null };
+type Complete = Required<Omit<AttentionOptions, "config" | "lengths">> & {
+  readonly lengths: readonly number[] | null;
+};
 
 const defaults = {
-  b: 1, g: 1, r: 1, d: 64, mask: "none", shifted: false, out: "f32", residual: false, lengths: null,
+  b: 1,
+  g: 1,
+  r: 1,
+  d: 64,
+  mask: "none",
+  shifted: false,
+  out: "f32",
+  residual: false,
+  lengths: null,
 } as const;
 
-const complete = (options: AttentionOptions): Complete =>
-  ({ ...defaults, e: options.d ?? defaults.d, ...options }) as Complete;
+const complete = (options: AttentionOptions): Complete => ({
+  ...defaults,
+  e: options.d ?? defaults.d,
+  ...options,
+});
 
 const single = (value: Expr): Expr => cast(value, "f32");
 const f32 = (value: number): Expr => constant(value, "f32");
-const axis = (name: string, extent: number): Expr => (extent === 1 ? zero : coord(name, int(extent)));
+const axis = (name: string, extent: number): Expr =>
+  extent === 1 ? zero : coord(name, int(extent));
 
 interface Coordinates {
   readonly b: Expr;
@@ -77,9 +117,17 @@ function scoreOf(o: Complete, c: Coordinates): { score: Expr; first: Expr; end: 
       return { score: select(causal, add(score, single(bias)), masked), first: zero, end: next };
     }
     case "softcap":
-      return { score: select(causal, mul(f32(5), unary("tanh", div(score, f32(5)))), masked), first: zero, end: next };
+      return {
+        score: select(causal, mul(f32(5), unary("tanh", div(score, f32(5)))), masked),
+        first: zero,
+        end: next,
+      };
     case "nothing":
-      return { score: select(lt(c.k, sub(c.position, int(7))), score, masked), first: zero, end: sub(c.position, int(7)) };
+      return {
+        score: select(lt(c.k, sub(c.position, int(7))), score, masked),
+        first: zero,
+        end: sub(c.position, int(7)),
+      };
   }
 }
 
@@ -95,26 +143,53 @@ export function attentionDesc(options: AttentionOptions): AttentionDesc {
   const heads = o.g * o.r;
   const h = add(mul(g, int(o.r)), r);
   // Queries [b, s, h, d], keys and values [b, g, s, d].
-  const query = (width: number): Expr => mul(add(mul(add(mul(b, int(o.q)), q), int(heads)), h), int(width));
-  const key = (width: number): Expr => mul(add(mul(add(mul(b, int(o.g)), g), int(o.keys)), k), int(width));
+  const query = (width: number): Expr =>
+    mul(add(mul(add(mul(b, int(o.q)), q), int(heads)), h), int(width));
+  const key = (width: number): Expr =>
+    mul(add(mul(add(mul(b, int(o.g)), g), int(o.keys)), k), int(width));
   const operands: Operand[] = [
     { name: "q", dtype: o.dtype, access: "read", elements: int(o.b * o.q * heads * o.d + shift) },
     { name: "k", dtype: o.dtype, access: "read", elements: int(o.b * o.g * o.keys * o.d + shift) },
     { name: "v", dtype: o.dtype, access: "read", elements: int(o.b * o.g * o.keys * o.e + shift) },
   ];
-  if (o.lengths !== null) operands.push({ name: "lengths", dtype: "i64", access: "read", elements: int(o.b) });
-  if (o.mask === "padding") operands.push({ name: "padding", dtype: "bool", access: "read", elements: int(o.b * o.keys) });
-  if (o.mask === "bias") operands.push({ name: "bias", dtype: o.dtype, access: "read", elements: int(heads * o.q * o.keys) });
+  if (o.lengths !== null)
+    operands.push({ name: "lengths", dtype: "i64", access: "read", elements: int(o.b) });
+  if (o.mask === "padding")
+    operands.push({ name: "padding", dtype: "bool", access: "read", elements: int(o.b * o.keys) });
+  if (o.mask === "bias")
+    operands.push({
+      name: "bias",
+      dtype: o.dtype,
+      access: "read",
+      elements: int(heads * o.q * o.keys),
+    });
   const outputs = int(o.b * o.q * heads * o.e);
-  if (o.residual) operands.push({ name: "residual", dtype: o.dtype, access: "read", elements: outputs });
+  if (o.residual)
+    operands.push({ name: "residual", dtype: o.dtype, access: "read", elements: outputs });
   operands.push({ name: "out", dtype: o.out, access: "write", elements: outputs });
   const at = add(query(o.e), e);
   const acc = param("acc", "f32");
   const value = o.residual ? add(acc, single(load("residual", at, o.dtype))) : acc;
   return {
-    family: "attention", operands, label: describe(options),
-    b, g, r, q, k, d, e,
-    extents: { b: int(o.b), g: int(o.g), r: int(o.r), q: int(o.q), k: length, d: int(o.d), e: int(o.e) },
+    family: "attention",
+    operands,
+    label: describe(options),
+    b,
+    g,
+    r,
+    q,
+    k,
+    d,
+    e,
+    extents: {
+      b: int(o.b),
+      g: int(o.g),
+      r: int(o.r),
+      q: int(o.q),
+      k: length,
+      d: int(o.d),
+      e: int(o.e),
+    },
     dtype: o.dtype,
     queries: load("q", add(add(query(o.d), d), int(shift)), o.dtype),
     keys: load("k", add(add(key(o.d), d), int(shift)), o.dtype),
@@ -128,11 +203,20 @@ export function attentionDesc(options: AttentionOptions): AttentionDesc {
 
 function describe({ config, dtype, ...rest }: AttentionOptions): string {
   const tags = Object.entries(rest).map(([key, value]) => `${key}=${String(value)}`);
-  const tile = config === undefined ? [] : [`tile=${config.tilesM}x${config.warpsM}x${config.warpsK}x${config.bn}`, `stages=${config.stages}`, config.keepQueries ? "kept" : "reread"];
+  const tile =
+    config === undefined
+      ? []
+      : [
+          `tile=${config.tilesM}x${config.warpsM}x${config.warpsK}x${config.bn}`,
+          `stages=${config.stages}`,
+          config.keepQueries ? "kept" : "reread",
+        ];
   return ["attention", dtype, ...tags, ...tile].join(" ");
 }
 
-export function attentionCase(options: AttentionOptions): MmaCase<AttentionDesc, Sm80MmaAttentionConfig> {
+export function attentionCase(
+  options: AttentionOptions,
+): MmaCase<AttentionDesc, Sm80MmaAttentionConfig> {
   const o = complete(options);
   const desc = attentionDesc(options);
   const tensors: Tensors = new Map();
@@ -143,10 +227,21 @@ export function attentionCase(options: AttentionOptions): MmaCase<AttentionDesc,
     return name === "q" ? (_, random) => 3 * random() : fills.unit;
   };
   desc.operands.forEach((operand, index) => {
-    tensors.set(operand.name, tensorOf(operand, sizeOf(operand.elements, {}), fillOf(operand), index + 1));
+    tensors.set(
+      operand.name,
+      tensorOf(operand, sizeOf(operand.elements, {}), fillOf(operand), index + 1),
+    );
   });
   const expected = copyTensors(tensors);
   referenceAttention(desc, expected, {});
   const tolerance = Math.max(roundoff[o.out]!, roundoff[o.dtype]! / 2) * 4;
-  return { name: desc.label, desc, config: options.config ?? null, symbols: {}, tensors, expected, tolerance };
+  return {
+    name: desc.label,
+    desc,
+    config: options.config ?? null,
+    symbols: {},
+    tensors,
+    expected,
+    tolerance,
+  };
 }

@@ -41,28 +41,43 @@ export const fills = {
 
 export function tensorOf(operand: Operand, count: number, fill: Fill, seed: number): Value[] {
   const random = generator(seed);
-  return Array.from({ length: count }, (_, index) => castValue(fill(index, random), "f64", operand.dtype));
+  return Array.from({ length: count }, (_, index) =>
+    castValue(fill(index, random), "f64", operand.dtype),
+  );
 }
 
 export const copyTensors = (tensors: Tensors): Tensors =>
   new Map([...tensors].map(([name, values]) => [name, [...values]]));
 
 /** Worst error of each written operand, relative to the root mean square of what was expected. */
-export function worstError(desc: KernelDesc, actual: Tensors, expected: Tensors): { error: number; place: string } {
+export function worstError(
+  desc: KernelDesc,
+  actual: Tensors,
+  expected: Tensors,
+): { error: number; place: string } {
   let worst = { error: 0, place: "" };
   for (const { name, access } of desc.operands) {
     if (access === "read") continue;
     const [got, want] = [actual.get(name)!.map(Number), expected.get(name)!.map(Number)];
     const finite = want.filter(Number.isFinite);
-    const scale = Math.sqrt(finite.reduce((sum, x) => sum + x * x, 0) / Math.max(1, finite.length)) || 1;
+    const scale =
+      Math.sqrt(finite.reduce((sum, x) => sum + x * x, 0) / Math.max(1, finite.length)) || 1;
     want.forEach((x, index) => {
       const y = got[index]!;
       const error = Object.is(x, y) || x === y ? 0 : Math.abs(x - y) / scale;
-      if (!(error <= worst.error)) worst = { error: Number.isNaN(error) ? Infinity : error, place: `${name}[${index}]: ${y}, expected ${x}` };
+      if (!(error <= worst.error))
+        worst = {
+          error: Number.isNaN(error) ? Infinity : error,
+          place: `${name}[${index}]: ${y}, expected ${x}`,
+        };
     });
   }
   return worst;
 }
 
 /** Unit roundoff of a dtype: what a correctly rounded result may be off by. */
-export const roundoff: Partial<Record<DType, number>> = { f32: 2 ** -22, f16: 2 ** -10, bf16: 2 ** -7 };
+export const roundoff: Partial<Record<DType, number>> = {
+  f32: 2 ** -22,
+  f16: 2 ** -10,
+  bf16: 2 ** -7,
+};

@@ -3,11 +3,33 @@ import type { GemmDesc, Operand, Stage, Store } from "../../../compiler/kernel/d
 import { rawName } from "../../../compiler/kernel/desc.js";
 import type { DType } from "../../../compiler/ir/dtype.js";
 import {
-  add, cast, ceilDiv, constant, coord, div, int, load, lt, mul, param, sub, sym, unary, zero,
+  add,
+  cast,
+  ceilDiv,
+  constant,
+  coord,
+  div,
+  int,
+  load,
+  lt,
+  mul,
+  param,
+  sub,
+  sym,
+  unary,
+  zero,
 } from "../../../compiler/scalar/build.js";
 import type { Expr } from "../../../compiler/scalar/expr.js";
 import type { Sm80MmaGemmConfig } from "../../../templates/gemm/sm80-mma-shape.js";
-import { copyTensors, fills, roundoff, tensorOf, untouched, type Fill, type MmaCase } from "./mma-case.js";
+import {
+  copyTensors,
+  fills,
+  roundoff,
+  tensorOf,
+  untouched,
+  type Fill,
+  type MmaCase,
+} from "./mma-case.js";
 import { referenceGemm, sizeOf, type Tensors } from "./mma-reference.js";
 
 export interface GemmOptions {
@@ -46,7 +68,13 @@ interface Parts {
 const f32 = (value: number): Expr => constant(value, "f32");
 const single = (value: Expr): Expr => cast(value, "f32");
 
-function operand(parts: Parts, name: string, dtype: DType, elements: Expr, access: Operand["access"] = "read"): string {
+function operand(
+  parts: Parts,
+  name: string,
+  dtype: DType,
+  elements: Expr,
+  access: Operand["access"] = "read",
+): string {
   parts.operands.push({ name, dtype, access, elements });
   return name;
 }
@@ -58,7 +86,9 @@ function statistics(parts: Parts, x: Expr): void {
   parts.stages.push(
     { name: "mean", kind: "sum", body: x, finish: mul(param(rawName("mean"), "f32"), f32(1 / k)) },
     {
-      name: "rstd", kind: "sum", body: mul(centred, centred),
+      name: "rstd",
+      kind: "sum",
+      body: mul(centred, centred),
       finish: unary("rsqrt", add(mul(param(rawName("rstd"), "f32"), f32(1 / k)), f32(1e-5))),
     },
   );
@@ -102,7 +132,10 @@ function bodyOfA(parts: Parts): Expr {
 function bodyOfB(parts: Parts): GemmDesc["b"] {
   const { o, n, k, z } = parts;
   const [K, N] = [int(o.k), int(o.n)];
-  const at = (offset: Expr): GemmDesc["b"] => ({ kind: "strided", value: load("b", offset, o.dtype) });
+  const at = (offset: Expr): GemmDesc["b"] => ({
+    kind: "strided",
+    value: load("b", offset, o.dtype),
+  });
   switch (o.b) {
     case "packed":
       operand(parts, "b", o.dtype, mul(mul(N, int(o.group)), mul(ceilDiv(K, int(8)), int(8))));
@@ -131,7 +164,12 @@ function storesOf(parts: Parts): Store[] {
   const elements = mul(mul(int(o.batch), M), N);
   const at = add(mul(add(mul(z, M), m), N), n);
   const value = o.deferred ? mul(sub(acc, param("mean", "f32")), param("rstd", "f32")) : acc;
-  const out = (expr: Expr): Store => ({ operand: operand(parts, "out", o.out, elements, "write"), offset: at, value: expr, guard: null });
+  const out = (expr: Expr): Store => ({
+    operand: operand(parts, "out", o.out, elements, "write"),
+    offset: at,
+    value: expr,
+    guard: null,
+  });
   switch (o.epilogue) {
     case "plain":
       return [out(value)];
@@ -153,29 +191,59 @@ function storesOf(parts: Parts): Store[] {
       const transposed = operand(parts, "transposed", "f32", elements, "write");
       return [
         { operand: "left", offset: add(mul(add(mul(z, M), m), half), n), value, guard: left },
-        { operand: transposed, offset: add(mul(add(mul(z, N), n), M), m), value: mul(value, f32(2)), guard: null },
+        {
+          operand: transposed,
+          offset: add(mul(add(mul(z, N), n), M), m),
+          value: mul(value, f32(2)),
+          guard: null,
+        },
       ];
     }
   }
 }
 
 const defaults = {
-  group: 1, batch: 1, symbolic: false, a: "plain", deferred: false, b: "packed", epilogue: "plain", out: "f32", whole: false,
+  group: 1,
+  batch: 1,
+  symbolic: false,
+  a: "plain",
+  deferred: false,
+  b: "packed",
+  epilogue: "plain",
+  out: "f32",
+  whole: false,
 } as const;
 
 function describe(options: GemmOptions): string {
   const { config, m, n, k, dtype, ...rest } = options;
   const tags = Object.entries(rest).map(([key, value]) => `${key}=${value}`);
-  const tile = config === undefined ? [] : [`tile=${config.bm}x${config.bn}x${config.bk}`, `warps=${config.warpsM}x${config.warpsN}x${config.warpsK}`, `stages=${config.stages}`];
+  const tile =
+    config === undefined
+      ? []
+      : [
+          `tile=${config.bm}x${config.bn}x${config.bk}`,
+          `warps=${config.warpsM}x${config.warpsN}x${config.warpsK}`,
+          `stages=${config.stages}`,
+        ];
   return ["gemm", dtype, `${m}x${n}x${k}`, ...tags, ...tile].join(" ");
 }
 
-export function gemmDesc(options: GemmOptions): { desc: GemmDesc; symbols: Record<string, number> } {
-  const o: Merge = { ...defaults, ...options } as Merge;
-  const M = o.symbolic ? sym({ name: "rows", space: "host", min: 1, max: 4096, divisor: 1 }) : int(o.m);
+export function gemmDesc(options: GemmOptions): {
+  desc: GemmDesc;
+  symbols: Record<string, number>;
+} {
+  const o: Merge = { ...defaults, ...options };
+  const M = o.symbolic
+    ? sym({ name: "rows", space: "host", min: 1, max: 4096, divisor: 1 })
+    : int(o.m);
   const parts: Parts = {
-    o, M, operands: [], stages: [],
-    m: coord("m", M), n: coord("n", int(o.n)), k: coord("k", int(o.k)),
+    o,
+    M,
+    operands: [],
+    stages: [],
+    m: coord("m", M),
+    n: coord("n", int(o.n)),
+    k: coord("k", int(o.k)),
     z: o.batch === 1 ? zero : coord("z", int(o.batch)),
   };
   const a = bodyOfA(parts);
@@ -183,32 +251,68 @@ export function gemmDesc(options: GemmOptions): { desc: GemmDesc; symbols: Recor
   const b = bodyOfB(parts);
   const stores = storesOf(parts);
   const desc: GemmDesc = {
-    family: "gemm", operands: parts.operands, label: describe(options),
-    batch: o.batch === 1 ? [] : [parts.z], batchExtents: o.batch === 1 ? [] : [int(o.batch)],
-    m: parts.m, mExtent: M, n: parts.n, nExtent: int(o.n), k: parts.k, kExtent: int(o.k),
-    group: o.group, dtype: o.dtype, a, stages: parts.stages, b, stores,
+    family: "gemm",
+    operands: parts.operands,
+    label: describe(options),
+    batch: o.batch === 1 ? [] : [parts.z],
+    batchExtents: o.batch === 1 ? [] : [int(o.batch)],
+    m: parts.m,
+    mExtent: M,
+    n: parts.n,
+    nExtent: int(o.n),
+    k: parts.k,
+    kExtent: int(o.k),
+    group: o.group,
+    dtype: o.dtype,
+    a,
+    stages: parts.stages,
+    b,
+    stores,
   };
   return { desc, symbols: o.symbolic ? { rows: o.m } : {} };
 }
 
 export function gemmCase(options: GemmOptions): MmaCase<GemmDesc, Sm80MmaGemmConfig> {
   const { desc, symbols } = gemmDesc(options);
-  const o: Merge = { ...defaults, ...options } as Merge;
+  const o: Merge = { ...defaults, ...options };
   const tensors: Tensors = new Map();
   desc.operands.forEach((entry, index) => {
     const count = sizeOf(entry.elements, symbols);
-    const fill: Fill = entry.access === "write" ? () => untouched
-      : entry.name === "ids" ? (i) => (i * 7) % 16
-      : o.whole ? fills.whole : fills.unit;
+    const fill: Fill =
+      entry.access === "write"
+        ? () => untouched
+        : entry.name === "ids"
+          ? (i) => (i * 7) % 16
+          : o.whole
+            ? fills.whole
+            : fills.unit;
     const values = tensorOf(entry, count, fill, index + 1);
     // Packed rows end with zeros.
     const row = Math.ceil(o.k / 8) * 8;
-    if (entry.name === "b" && o.b === "packed") values.forEach((_, i) => { if (i % row >= o.k) values[i] = 0; });
+    if (entry.name === "b" && o.b === "packed")
+      values.forEach((_, i) => {
+        if (i % row >= o.k) values[i] = 0;
+      });
     tensors.set(entry.name, values);
   });
   const expected = copyTensors(tensors);
   referenceGemm(desc, expected, symbols);
-  const rounding = Math.max(roundoff[o.out]!, o.a === "scaled" || o.a === "norm" ? roundoff[o.dtype]! / 4 : 0, 1e-5);
-  const tolerance = o.whole && o.out === "f32" && o.epilogue === "plain" && o.a !== "norm" && !o.deferred ? 0 : rounding * 4;
-  return { name: desc.label, desc, config: options.config ?? null, symbols, tensors, expected, tolerance };
+  const rounding = Math.max(
+    roundoff[o.out]!,
+    o.a === "scaled" || o.a === "norm" ? roundoff[o.dtype]! / 4 : 0,
+    1e-5,
+  );
+  const tolerance =
+    o.whole && o.out === "f32" && o.epilogue === "plain" && o.a !== "norm" && !o.deferred
+      ? 0
+      : rounding * 4;
+  return {
+    name: desc.label,
+    desc,
+    config: options.config ?? null,
+    symbols,
+    tensors,
+    expected,
+    tolerance,
+  };
 }

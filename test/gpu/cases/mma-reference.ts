@@ -23,7 +23,8 @@ export function prepare(roots: readonly Expr[], tensors: Tensors, symbols: Symbo
       sym: (name) => symbols[name]!,
       load: (buffer, offset) => {
         const value = tensors.get(buffer)?.[offset];
-        if (value === undefined) throw new Error(`load of ${buffer}[${offset}] of ${tensors.get(buffer)?.length}`);
+        if (value === undefined)
+          throw new Error(`load of ${buffer}[${offset}] of ${tensors.get(buffer)?.length}`);
         return value;
       },
     };
@@ -36,7 +37,10 @@ export const sizeOf = (extent: Expr, symbols: Symbols): number =>
 
 const nameOf = (leaf: Expr): string => (isOp(leaf, "coord") ? leaf.attr.name : "");
 
-function* box(coords: readonly Expr[], extents: readonly number[]): Generator<Record<string, number>> {
+function* box(
+  coords: readonly Expr[],
+  extents: readonly number[],
+): Generator<Record<string, number>> {
   const total = extents.reduce((product, extent) => product * extent, 1);
   for (let flat = 0; flat < total; flat++) {
     const point: Record<string, number> = {};
@@ -50,8 +54,15 @@ function* box(coords: readonly Expr[], extents: readonly number[]): Generator<Re
 }
 
 /** Performs stores at a point. */
-function storer(desc: KernelDesc, stores: readonly Store[], tensors: Tensors, symbols: Symbols): (bound: Record<string, Value>) => void {
-  const types = new Map<string, DType>(desc.operands.map((operand) => [operand.name, operand.dtype]));
+function storer(
+  desc: KernelDesc,
+  stores: readonly Store[],
+  tensors: Tensors,
+  symbols: Symbols,
+): (bound: Record<string, Value>) => void {
+  const types = new Map<string, DType>(
+    desc.operands.map((operand) => [operand.name, operand.dtype]),
+  );
   const runs = stores.map((store) => ({
     store,
     guard: store.guard === null ? null : prepare([store.guard], tensors, symbols),
@@ -69,12 +80,19 @@ function storer(desc: KernelDesc, stores: readonly Store[], tensors: Tensors, sy
 }
 
 /** Columns of B [column][k] at a batch: packed, or the desc's own expression. */
-function columnsOfB(desc: GemmDesc, tensors: Tensors, symbols: Symbols, count: number, depth: number): (batch: Record<string, Value>) => Float64Array[] {
+function columnsOfB(
+  desc: GemmDesc,
+  tensors: Tensors,
+  symbols: Symbols,
+  count: number,
+  depth: number,
+): (batch: Record<string, Value>) => Float64Array[] {
   if (desc.b.kind === "packed") {
     const values = tensors.get(desc.b.operand)!;
     const row = Math.ceil(depth / 8) * 8;
     const columns = Array.from({ length: count }, (_, column) =>
-      Float64Array.from({ length: depth }, (__, k) => Number(values[column * row + k])));
+      Float64Array.from({ length: depth }, (__, k) => Number(values[column * row + k])),
+    );
     return () => columns;
   }
   const run = prepare([cast(desc.b.value, desc.dtype)], tensors, symbols);
@@ -96,7 +114,9 @@ export function referenceGemm(desc: GemmDesc, tensors: Tensors, symbols: Symbols
   const columnsOf = columnsOfB(desc, tensors, symbols, columns * desc.group, depth);
   const store = storer(desc, desc.stores, tensors, symbols);
   const stages = desc.stages.map((stage) => ({
-    stage, body: prepare([stage.body], tensors, symbols), finish: prepare([stage.finish], tensors, symbols),
+    stage,
+    body: prepare([stage.body], tensors, symbols),
+    finish: prepare([stage.finish], tensors, symbols),
   }));
   const [m, n, k] = [nameOf(desc.m), nameOf(desc.n), nameOf(desc.k)];
   for (const batch of box(desc.batch, desc.batchExtents.map(size))) {
@@ -105,14 +125,16 @@ export function referenceGemm(desc: GemmDesc, tensors: Tensors, symbols: Symbols
       const bound: Record<string, Value> = { ...batch, [m]: row };
       for (const { stage, body, finish } of stages) {
         let raw: number = start[stage.kind];
-        for (let i = 0; i < depth; i++) raw = combine[stage.kind](raw, Number(body({ ...bound, [k]: i })[0]));
+        for (let i = 0; i < depth; i++)
+          raw = combine[stage.kind](raw, Number(body({ ...bound, [k]: i })[0]));
         bound[rawName(stage.name)] = raw;
         bound[stage.name] = finish(bound)[0]!;
       }
       const [line] = matrix(a, bound, "row", 1, k, depth);
       for (let column = 0; column < columns; column++) {
         const point: Record<string, Value> = { ...bound, [n]: column };
-        for (let i = 0; i < desc.group; i++) point[`acc${i}`] = dot(line!, b[column * desc.group + i]!);
+        for (let i = 0; i < desc.group; i++)
+          point[`acc${i}`] = dot(line!, b[column * desc.group + i]!);
         store(point);
       }
     }
@@ -120,7 +142,14 @@ export function referenceGemm(desc: GemmDesc, tensors: Tensors, symbols: Symbols
 }
 
 /** Rows [count][width] of an operand of attention at a batch and key head. */
-function matrix(value: Run, point: Record<string, Value>, row: string, count: number, column: string, width: number): Float64Array[] {
+function matrix(
+  value: Run,
+  point: Record<string, Value>,
+  row: string,
+  count: number,
+  column: string,
+  width: number,
+): Float64Array[] {
   const bound = { ...point };
   return Array.from({ length: count }, (_, i) => {
     bound[row] = i;
@@ -131,14 +160,17 @@ function matrix(value: Run, point: Record<string, Value>, row: string, count: nu
   });
 }
 
-const dot = (x: Float64Array, y: Float64Array): number => x.reduce((sum, value, i) => sum + value * y[i]!, 0);
+const dot = (x: Float64Array, y: Float64Array): number =>
+  x.reduce((sum, value, i) => sum + value * y[i]!, 0);
 
 export function referenceAttention(desc: AttentionDesc, tensors: Tensors, symbols: Symbols): void {
   const { extents } = desc;
   const size = (extent: Expr): number => sizeOf(extent, symbols);
   const [depth, width] = [size(extents.d), size(extents.e)];
   const run = (root: Expr): Run => prepare([root], tensors, symbols);
-  const [query, key, value] = [desc.queries, desc.keys, desc.values].map((operand) => run(cast(operand, desc.dtype)));
+  const [query, key, value] = [desc.queries, desc.keys, desc.values].map((operand) =>
+    run(cast(operand, desc.dtype)),
+  );
   const [score, end] = [run(desc.score), run(extents.k)];
   const store = storer(desc, desc.stores, tensors, symbols);
   const [d, e, k] = [nameOf(desc.d), nameOf(desc.e), nameOf(desc.k)];

@@ -17,7 +17,9 @@ export interface CaseRun {
 
 export function runCase<D extends KernelDesc, C>(test: MmaCase<D, C>, kernel: KernelText): CaseRun {
   const { operands } = test.desc;
-  const buffers = operands.map((operand) => ({ data: writeElements(operand.dtype, test.tensors.get(operand.name)!) }));
+  const buffers = operands.map((operand) => ({
+    data: writeElements(operand.dtype, test.tensors.get(operand.name)!),
+  }));
   const { launch } = kernel;
   if (launch.kind !== "gpu") throw new Error("not a GPU kernel");
   const at = (extent: Parameters<typeof sizeOf>[0]): number => sizeOf(extent, test.symbols);
@@ -28,9 +30,18 @@ export function runCase<D extends KernelDesc, C>(test: MmaCase<D, C>, kernel: Ke
     buffers,
     scalars: kernel.scalars.map(at),
   });
-  const after: Tensors = new Map(operands.map((operand, index) => [
-    operand.name, [...readElements(operand.dtype, buffers[index]!.data, test.tensors.get(operand.name)!.length)],
-  ]));
+  const after: Tensors = new Map(
+    operands.map((operand, index) => [
+      operand.name,
+      [
+        ...readElements(
+          operand.dtype,
+          buffers[index]!.data,
+          test.tensors.get(operand.name)!.length,
+        ),
+      ],
+    ]),
+  );
   return { after, report };
 }
 
@@ -46,14 +57,26 @@ export function assemble(text: string, architecture: string): Assembled | null {
   try {
     const file = join(folder, "kernel.ptx");
     writeFileSync(file, text);
-    const run = spawnSync("ptxas", [`-arch=${architecture}`, "-v", "-o", join(folder, "kernel.cubin"), file], { encoding: "utf8" });
+    const run = spawnSync(
+      "ptxas",
+      [`-arch=${architecture}`, "-v", "-o", join(folder, "kernel.cubin"), file],
+      { encoding: "utf8" },
+    );
     if (run.error !== undefined) return null;
     const log = `${run.stdout}${run.stderr}`;
     if (run.status !== 0) throw new Error(log);
     const registers = Number(/Used (\d+) registers/.exec(log)?.[1] ?? NaN);
-    const spills = [...log.matchAll(/(\d+) bytes spill/g)].reduce((sum, match) => sum + Number(match[1]), 0);
+    const spills = [...log.matchAll(/(\d+) bytes spill/g)].reduce(
+      (sum, match) => sum + Number(match[1]),
+      0,
+    );
     return { registers, spills, log };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
+
+/** What sm_80 text must assemble for. */
+export const architectures = ["sm_80", "sm_90", "sm_120"] as const;
+
+export const hasPtxas = (): boolean => spawnSync("ptxas", ["--version"]).error === undefined;

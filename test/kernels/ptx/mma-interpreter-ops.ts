@@ -39,7 +39,8 @@ export function writer(name: string, type: string, context: Context): Write {
     case "s64":
     case "u64":
     case "b64":
-      return (warp, lane, value) => (warp.regs.ulongs[base + lane] = BigInt.asUintN(64, value as bigint));
+      return (warp, lane, value) =>
+        (warp.regs.ulongs[base + lane] = BigInt.asUintN(64, value as bigint));
     default:
       return (warp, lane, value) => (warp.regs.words[base + lane] = Number(value) | 0);
   }
@@ -147,55 +148,97 @@ function splitOperands(text: string): string[] {
 }
 
 export const members = (operand: string): string[] =>
-  operand.startsWith("{") ? operand.slice(1, -1).split(",").map((part) => part.trim()) : [operand];
+  operand.startsWith("{")
+    ? operand
+        .slice(1, -1)
+        .split(",")
+        .map((part) => part.trim())
+    : [operand];
 
 const int32 = (value: number, type: string): number => (type === "s32" ? value | 0 : value >>> 0);
 
 function integerOp(base: string, modifiers: readonly string[], type: string, a: Scalar[]): Scalar {
-  if (typeof a[0] === "bigint") return longOp(base, type, a as (bigint | number)[]);
+  if (typeof a[0] === "bigint") return longOp(base, type, a);
   const [x, y, z] = a as [number, number, number];
   switch (base) {
-    case "add": return int32(x + y, type);
-    case "sub": return int32(x - y, type);
-    case "mul": return modifiers.includes("hi") ? Number((BigInt(x) * BigInt(y)) >> 32n) : int32(Math.imul(x, y), type);
-    case "mad": return int32(Math.imul(x, y) + z, type);
-    case "div": return y === 0 ? 0xffffffff : int32(Math.trunc(x / y), type);
-    case "rem": return y === 0 ? x : int32(x % y, type);
-    case "min": return Math.min(x, y);
-    case "max": return Math.max(x, y);
-    case "neg": return int32(-x, type);
-    case "abs": return Math.abs(x);
-    case "and": return (x & y) >>> 0;
-    case "or": return (x | y) >>> 0;
-    case "xor": return (x ^ y) >>> 0;
-    case "not": return ~x >>> 0;
-    case "shl": return y > 31 ? 0 : (x << y) >>> 0;
-    case "shr": return type === "s32" ? x >> Math.min(y, 31) : y > 31 ? 0 : x >>> y;
-    default: throw new Error(`integer ${base}`);
+    case "add":
+      return int32(x + y, type);
+    case "sub":
+      return int32(x - y, type);
+    case "mul":
+      return modifiers.includes("hi")
+        ? Number((BigInt(x) * BigInt(y)) >> 32n)
+        : int32(Math.imul(x, y), type);
+    case "mad":
+      return int32(Math.imul(x, y) + z, type);
+    case "div":
+      return y === 0 ? 0xffffffff : int32(Math.trunc(x / y), type);
+    case "rem":
+      return y === 0 ? x : int32(x % y, type);
+    case "min":
+      return Math.min(x, y);
+    case "max":
+      return Math.max(x, y);
+    case "neg":
+      return int32(-x, type);
+    case "abs":
+      return Math.abs(x);
+    case "and":
+      return (x & y) >>> 0;
+    case "or":
+      return (x | y) >>> 0;
+    case "xor":
+      return (x ^ y) >>> 0;
+    case "not":
+      return ~x >>> 0;
+    case "shl":
+      return y > 31 ? 0 : (x << y) >>> 0;
+    case "shr":
+      return type === "s32" ? x >> Math.min(y, 31) : y > 31 ? 0 : x >>> y;
+    default:
+      throw new Error(`integer ${base}`);
   }
 }
 
 function longOp(base: string, type: string, a: (bigint | number)[]): bigint {
   const [x, y] = [a[0] as bigint, a[1] as bigint];
-  const wrap = (value: bigint): bigint => (type === "s64" ? BigInt.asIntN(64, value) : BigInt.asUintN(64, value));
+  const wrap = (value: bigint): bigint =>
+    type === "s64" ? BigInt.asIntN(64, value) : BigInt.asUintN(64, value);
   switch (base) {
-    case "add": return wrap(x + y);
-    case "sub": return wrap(x - y);
-    case "mul": return wrap(x * y);
-    case "mad": return wrap(x * y + (a[2] as bigint));
-    case "div": return y === 0n ? -1n : wrap(x / y);
-    case "rem": return y === 0n ? x : wrap(x % y);
-    case "min": return x < y ? x : y;
-    case "max": return x > y ? x : y;
-    case "neg": return wrap(-x);
-    case "abs": return x < 0n ? -x : x;
-    case "and": return wrap(x & y);
-    case "or": return wrap(x | y);
-    case "xor": return wrap(x ^ y);
-    case "not": return wrap(~x);
-    case "shl": return wrap(x << BigInt(a[1]!));
-    case "shr": return wrap(x >> BigInt(a[1]!));
-    default: throw new Error(`long ${base}`);
+    case "add":
+      return wrap(x + y);
+    case "sub":
+      return wrap(x - y);
+    case "mul":
+      return wrap(x * y);
+    case "mad":
+      return wrap(x * y + (a[2] as bigint));
+    case "div":
+      return y === 0n ? -1n : wrap(x / y);
+    case "rem":
+      return y === 0n ? x : wrap(x % y);
+    case "min":
+      return x < y ? x : y;
+    case "max":
+      return x > y ? x : y;
+    case "neg":
+      return wrap(-x);
+    case "abs":
+      return x < 0n ? -x : x;
+    case "and":
+      return wrap(x & y);
+    case "or":
+      return wrap(x | y);
+    case "xor":
+      return wrap(x ^ y);
+    case "not":
+      return wrap(~x);
+    case "shl":
+      return wrap(x << BigInt(a[1]!));
+    case "shr":
+      return wrap(x >> BigInt(a[1]!));
+    default:
+      throw new Error(`long ${base}`);
   }
 }
 
@@ -203,39 +246,74 @@ function floatOp(base: string, modifiers: readonly string[], a: number[]): numbe
   const [x, y, z] = a as [number, number, number];
   const nan = modifiers.includes("NaN");
   switch (base) {
-    case "add": return x + y;
-    case "sub": return x - y;
-    case "mul": return x * y;
-    case "div": return x / y;
-    case "fma": return x * y + z;
-    case "min": return nan || !(Number.isNaN(x) || Number.isNaN(y)) ? Math.min(x, y) : Number.isNaN(x) ? y : x;
-    case "max": return nan || !(Number.isNaN(x) || Number.isNaN(y)) ? Math.max(x, y) : Number.isNaN(x) ? y : x;
-    case "neg": return -x;
-    case "abs": return Math.abs(x);
-    case "sqrt": return Math.sqrt(x);
-    case "rsqrt": return 1 / Math.sqrt(x);
-    case "rcp": return 1 / x;
-    case "ex2": return 2 ** x;
-    case "lg2": return Math.log2(x);
-    case "tanh": return Math.tanh(x);
-    case "sin": return Math.sin(x);
-    case "cos": return Math.cos(x);
-    default: throw new Error(`float ${base}`);
+    case "add":
+      return x + y;
+    case "sub":
+      return x - y;
+    case "mul":
+      return x * y;
+    case "div":
+      return x / y;
+    case "fma":
+      return x * y + z;
+    case "min":
+      return nan || !(Number.isNaN(x) || Number.isNaN(y))
+        ? Math.min(x, y)
+        : Number.isNaN(x)
+          ? y
+          : x;
+    case "max":
+      return nan || !(Number.isNaN(x) || Number.isNaN(y))
+        ? Math.max(x, y)
+        : Number.isNaN(x)
+          ? y
+          : x;
+    case "neg":
+      return -x;
+    case "abs":
+      return Math.abs(x);
+    case "sqrt":
+      return Math.sqrt(x);
+    case "rsqrt":
+      return 1 / Math.sqrt(x);
+    case "rcp":
+      return 1 / x;
+    case "ex2":
+      return 2 ** x;
+    case "lg2":
+      return Math.log2(x);
+    case "tanh":
+      return Math.tanh(x);
+    case "sin":
+      return Math.sin(x);
+    case "cos":
+      return Math.cos(x);
+    default:
+      throw new Error(`float ${base}`);
   }
 }
 
 function compare(relation: string, x: Scalar, y: Scalar): boolean {
   const nan = Number.isNaN(Number(x)) || Number.isNaN(Number(y));
   switch (relation) {
-    case "lt": return x < y;
-    case "le": return x <= y;
-    case "gt": return x > y;
-    case "ge": return x >= y;
-    case "eq": return x === y;
-    case "ne": return !nan && x !== y;
-    case "neu": return x !== y;
-    case "nan": return nan;
-    default: throw new Error(`relation ${relation}`);
+    case "lt":
+      return x < y;
+    case "le":
+      return x <= y;
+    case "gt":
+      return x > y;
+    case "ge":
+      return x >= y;
+    case "eq":
+      return x === y;
+    case "ne":
+      return !nan && x !== y;
+    case "neu":
+      return x !== y;
+    case "nan":
+      return nan;
+    default:
+      throw new Error(`relation ${relation}`);
   }
 }
 
@@ -254,13 +332,37 @@ function arithmetic(parts: readonly string[], operands: readonly string[], conte
   const result = wide ? type.replace("32", "64") : type;
   const to = writer(operands[0]!, result, context);
   const shift = base === "shl" || base === "shr";
-  const from = operands.slice(1).map((operand, index) =>
-    reader(operand, shift && index === 1 ? "u32" : wide && index === 2 ? result : type, context));
+  const from = operands
+    .slice(1)
+    .map((operand, index) =>
+      reader(operand, shift && index === 1 ? "u32" : wide && index === 2 ? result : type, context),
+    );
   if (type === "pred") {
-    return (m, w, lane) => to(w, lane, Number(integerOp(base, modifiers, "u32", from.map((f) => f(m, w, lane)))) & 1);
+    return (m, w, lane) =>
+      to(
+        w,
+        lane,
+        Number(
+          integerOp(
+            base,
+            modifiers,
+            "u32",
+            from.map((f) => f(m, w, lane)),
+          ),
+        ) & 1,
+      );
   }
   if (floatTypes.has(type)) {
-    return (m, w, lane) => to(w, lane, floatOp(base, modifiers, from.map((f) => f(m, w, lane) as number)));
+    return (m, w, lane) =>
+      to(
+        w,
+        lane,
+        floatOp(
+          base,
+          modifiers,
+          from.map((f) => f(m, w, lane) as number),
+        ),
+      );
   }
   if (wide) {
     return (m, w, lane) => {
@@ -269,12 +371,24 @@ function arithmetic(parts: readonly string[], operands: readonly string[], conte
     };
   }
   const computing = type === "b16" ? "u32" : type;
-  return (m, w, lane) => to(w, lane, integerOp(base, modifiers, computing, from.map((f) => f(m, w, lane))));
+  return (m, w, lane) =>
+    to(
+      w,
+      lane,
+      integerOp(
+        base,
+        modifiers,
+        computing,
+        from.map((f) => f(m, w, lane)),
+      ),
+    );
 }
 
 function saturate(value: number, type: string): number {
   const bits = Number(type.slice(1));
-  const [min, max] = type.startsWith("s") ? [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] : [0, 2 ** bits - 1];
+  const [min, max] = type.startsWith("s")
+    ? [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1]
+    : [0, 2 ** bits - 1];
   return Number.isNaN(value) ? 0 : Math.max(min, Math.min(max, value));
 }
 
@@ -284,9 +398,19 @@ function roundEven(value: number): number {
   return rest < 0.5 || (rest === 0.5 && floor % 2 === 0) ? floor : floor + 1;
 }
 
-function convertValue(value: Scalar, to: string, from: string, modifiers: readonly string[]): Scalar {
+function convertValue(
+  value: Scalar,
+  to: string,
+  from: string,
+  modifiers: readonly string[],
+): Scalar {
   if (to === "f32" || to === "f64") {
-    const x = from === "f16" ? halfOf(value as number) : from === "bf16" ? bfloatOf(value as number) : Number(value);
+    const x =
+      from === "f16"
+        ? halfOf(value as number)
+        : from === "bf16"
+          ? bfloatOf(value as number)
+          : Number(value);
     if (modifiers.includes("rmi")) return Math.floor(x);
     if (modifiers.includes("rpi")) return Math.ceil(x);
     if (modifiers.includes("rni")) return roundEven(x);
@@ -296,14 +420,18 @@ function convertValue(value: Scalar, to: string, from: string, modifiers: readon
   if (to === "f16") return halfFrom(Number(value));
   if (to === "bf16") return bfloatFrom(Number(value));
   if (floatTypes.has(from)) {
-    const whole = modifiers.includes("rni") ? roundEven(value as number) : Math.trunc(value as number);
+    const whole = modifiers.includes("rni")
+      ? roundEven(value as number)
+      : Math.trunc(value as number);
     const bounded = saturate(whole, to);
     return isLong(to) ? BigInt(bounded) : bounded;
   }
   if (modifiers.includes("sat")) return saturate(Number(value), to);
   if (isLong(to)) return BigInt(value);
   const bits = Number(to.slice(1));
-  return Number(to.startsWith("s") ? BigInt.asIntN(bits, BigInt(value)) : BigInt.asUintN(bits, BigInt(value)));
+  return Number(
+    to.startsWith("s") ? BigInt.asIntN(bits, BigInt(value)) : BigInt.asUintN(bits, BigInt(value)),
+  );
 }
 
 function convert(parts: readonly string[], operands: readonly string[], context: Context): Body {
@@ -323,6 +451,7 @@ function convert(parts: readonly string[], operands: readonly string[], context:
 
 function move(type: string, operands: readonly string[], context: Context): Body {
   const [to, from] = [members(operands[0]!), members(operands[1]!)];
+  if (type.endsWith("64") && to.length + from.length === 3) return moveHalves(to, from, context);
   if (to.length === 2) {
     const read = reader(from[0]!, "b32", context);
     const [low, high] = to.map((name) => writer(name, "b16", context));
@@ -335,11 +464,25 @@ function move(type: string, operands: readonly string[], context: Context): Body
   const write = writer(to[0]!, type, context);
   if (from.length === 2) {
     const [low, high] = from.map((name) => reader(name, "b16", context));
-    return (m, w, lane) => write(w, lane, (((high!(m, w, lane) as number) << 16) | (low!(m, w, lane) as number)) >>> 0);
+    return (m, w, lane) =>
+      write(w, lane, (((high!(m, w, lane) as number) << 16) | (low!(m, w, lane) as number)) >>> 0);
   }
   // `mov.b32 %f, %r` moves bits whatever the register is declared as: both live in one bank.
   const read = reader(from[0]!, type, context);
   return (m, w, lane) => write(w, lane, read(m, w, lane));
+}
+
+/** A 64-bit register and its two 32-bit halves. */
+function moveHalves(to: readonly string[], from: readonly string[], context: Context): Body {
+  const reads = from.map((name) => reader(name, from.length === 1 ? "b64" : "b32", context));
+  const writes = to.map((name) => writer(name, to.length === 1 ? "b64" : "b32", context));
+  const word = (value: number | bigint): bigint => BigInt.asUintN(32, BigInt(value));
+  return (m, w, lane) => {
+    const [low, high] = reads.map((read) => read(m, w, lane)) as [number | bigint, number | bigint];
+    if (to.length === 1) return writes[0]!(w, lane, (word(high) << 32n) | word(low));
+    writes[0]!(w, lane, Number(word(low)));
+    writes[1]!(w, lane, Number(word(BigInt(low) >> 32n)));
+  };
 }
 
 function lookup(parts: readonly string[], operands: readonly string[], context: Context): Body {
@@ -356,7 +499,9 @@ function lookup(parts: readonly string[], operands: readonly string[], context: 
         result |= ((d >> index) & 1) << bit;
       }
     else if (base === "prmt") {
-      const bytes = [0, 8, 16, 24].map((at) => (a >>> at) & 255).concat([0, 8, 16, 24].map((at) => (b >>> at) & 255));
+      const bytes = [0, 8, 16, 24]
+        .map((at) => (a >>> at) & 255)
+        .concat([0, 8, 16, 24].map((at) => (b >>> at) & 255));
       for (let at = 0; at < 4; at++) result |= bytes[(c >> (at * 4)) & 7]! << (at * 8);
     } else result = c === 0 ? 0 : (a >>> b) & (c > 31 ? 0xffffffff : (1 << c) - 1);
     write(w, lane, result >>> 0);
@@ -367,9 +512,12 @@ function laneBody(parts: readonly string[], operands: readonly string[], context
   const [base, ...modifiers] = parts as [string, ...string[]];
   const type = modifiers[modifiers.length - 1] ?? "";
   switch (base) {
-    case "mov": return move(type, operands, context);
-    case "cvt": return convert(parts, operands, context);
-    case "cvta": return move("u64", operands, context);
+    case "mov":
+      return move(type, operands, context);
+    case "cvt":
+      return convert(parts, operands, context);
+    case "cvta":
+      return move("u64", operands, context);
     case "lop3":
     case "prmt":
     case "bfe":
@@ -377,7 +525,8 @@ function laneBody(parts: readonly string[], operands: readonly string[], context
     case "setp": {
       const write = writer(operands[0]!, "pred", context);
       const [x, y] = operands.slice(1).map((operand) => reader(operand, type, context));
-      return (m, w, lane) => write(w, lane, compare(modifiers[0]!, x!(m, w, lane), y!(m, w, lane)) ? 1 : 0);
+      return (m, w, lane) =>
+        write(w, lane, compare(modifiers[0]!, x!(m, w, lane), y!(m, w, lane)) ? 1 : 0);
     }
     case "selp": {
       const write = writer(operands[0]!, type, context);
@@ -406,11 +555,18 @@ export function compileStatement(text: string, context: Context): Step {
     return result;
   };
   const body = bodyOf(parts, operands, context, text);
-  return { text, barrier: parts[0] === "bar" && parts[1] === "sync", run: (m, w, mask) => body(m, w, live(m, w, mask)) };
+  return {
+    text,
+    barrier: parts[0] === "bar" && parts[1] === "sync",
+    run: (m, w, mask) => body(m, w, live(m, w, mask)),
+  };
 }
 
 function bodyOf(
-  parts: readonly string[], operands: readonly string[], context: Context, text: string,
+  parts: readonly string[],
+  operands: readonly string[],
+  context: Context,
+  text: string,
 ): (machine: Machine, warp: Warp, mask: number) => void {
   if (parts[0] === "bra") {
     const target = context.labels.get(operands[0]!);

@@ -1,6 +1,15 @@
 /** Memory and warp-wide instructions of the interpreter: ld, st, cp.async, shfl, ldmatrix, mma. */
 import { bfloatOf, halfOf } from "./mma-floats.js";
-import { addressOf, isLong, lanesOf, members, reader, writer, type Context, type Scalar } from "./mma-interpreter-ops.js";
+import {
+  addressOf,
+  isLong,
+  lanesOf,
+  members,
+  reader,
+  writer,
+  type Context,
+  type Scalar,
+} from "./mma-interpreter-ops.js";
 import type { Copy, Machine, Warp } from "./mma-interpreter.js";
 
 type WarpBody = (machine: Machine, warp: Warp, mask: number) => void;
@@ -9,25 +18,32 @@ const bytesOf = (type: string): number => Number(/\d+/.exec(type)![0]) / 8;
 
 function loadElement(view: DataView, at: number, type: string): Scalar {
   switch (type) {
-    case "f32": return view.getFloat32(at, true);
-    case "f64": return view.getFloat64(at, true);
+    case "f32":
+      return view.getFloat32(at, true);
+    case "f64":
+      return view.getFloat64(at, true);
     case "b64":
     case "u64":
       return view.getBigUint64(at, true);
-    case "s64": return view.getBigInt64(at, true);
-    case "s32": return view.getInt32(at, true);
+    case "s64":
+      return view.getBigInt64(at, true);
+    case "s32":
+      return view.getInt32(at, true);
     case "u32":
     case "b32":
       return view.getUint32(at, true);
-    case "s16": return view.getInt16(at, true);
+    case "s16":
+      return view.getInt16(at, true);
     case "u16":
     case "b16":
       return view.getUint16(at, true);
-    case "s8": return view.getInt8(at);
+    case "s8":
+      return view.getInt8(at);
     case "u8":
     case "b8":
       return view.getUint8(at);
-    default: throw new Error(`load of ${type}`);
+    default:
+      throw new Error(`load of ${type}`);
   }
 }
 
@@ -42,7 +58,9 @@ function storeElement(view: DataView, at: number, type: string, value: Scalar): 
 
 function sharedAt(machine: Machine, address: number, bytes: number, text: string): number {
   if (address < 0 || address + bytes > machine.sharedBytes)
-    throw new Error(`shared access out of bounds: ${address} + ${bytes} of ${machine.sharedBytes}: ${text}`);
+    throw new Error(
+      `shared access out of bounds: ${address} + ${bytes} of ${machine.sharedBytes}: ${text}`,
+    );
   if (address % bytes !== 0) throw new Error(`misaligned shared access ${address}: ${text}`);
   return address;
 }
@@ -57,27 +75,38 @@ function countConflicts(machine: Machine, addresses: readonly number[], text: st
     }
     const extra = Math.max(1, ...[...groups.values()].map((set) => set.size)) - 1;
     machine.report.conflicts += extra;
-    if (extra > 0) machine.report.conflictSites.set(text, (machine.report.conflictSites.get(text) ?? 0) + extra);
+    if (extra > 0)
+      machine.report.conflictSites.set(text, (machine.report.conflictSites.get(text) ?? 0) + extra);
   }
 }
 
-function memoryStep(parts: readonly string[], operands: readonly string[], context: Context, text: string): WarpBody | null {
+function memoryStep(
+  parts: readonly string[],
+  operands: readonly string[],
+  context: Context,
+  text: string,
+): WarpBody | null {
   const [base, space] = parts as [string, string];
   const type = parts[parts.length - 1]!;
   if (base === "ld" && space === "param") {
     const write = writer(operands[0]!, type, context);
     const name = /^\[\s*([\w$]+)\s*\]$/.exec(operands[1]!)![1]!;
-    return (machine, warp, mask) => lanesOf(mask, (lane) => write(warp, lane, machine.params.get(name)!));
+    return (machine, warp, mask) =>
+      lanesOf(mask, (lane) => write(warp, lane, machine.params.get(name)!));
   }
   if (base !== "ld" && base !== "st") return null;
   const load = base === "ld";
-  const [valueOperand, addressOperand] = load ? [operands[0]!, operands[1]!] : [operands[1]!, operands[0]!];
+  const [valueOperand, addressOperand] = load
+    ? [operands[0]!, operands[1]!]
+    : [operands[1]!, operands[0]!];
   const global = space === "global";
   const address = addressOf(addressOperand, global, context);
   const names = members(valueOperand);
   const size = bytesOf(type);
   const width = size * names.length;
-  const writes = load ? names.map((name) => writer(name, type === "u8" || type === "s8" ? "u32" : type, context)) : [];
+  const writes = load
+    ? names.map((name) => writer(name, type === "u8" || type === "s8" ? "u32" : type, context))
+    : [];
   const reads = load ? [] : names.map((name) => reader(name, type, context));
   return (machine, warp, mask) => {
     const touched: number[] = [];
@@ -87,8 +116,12 @@ function memoryStep(parts: readonly string[], operands: readonly string[], conte
         ? machine.memory.at(at as bigint, width, text)
         : { view: machine.shared, offset: sharedAt(machine, at as number, width, text) };
       if (!global && width === 16) touched.push(at as number);
-      writes.forEach((write, index) => write(warp, lane, loadElement(place.view, place.offset + index * size, type)));
-      reads.forEach((read, index) => storeElement(place.view, place.offset + index * size, type, read(machine, warp, lane)));
+      writes.forEach((write, index) =>
+        write(warp, lane, loadElement(place.view, place.offset + index * size, type)),
+      );
+      reads.forEach((read, index) =>
+        storeElement(place.view, place.offset + index * size, type, read(machine, warp, lane)),
+      );
     });
     countConflicts(machine, touched, text);
   };
@@ -98,7 +131,12 @@ function land(machine: Machine, copies: readonly Copy[]): void {
   for (const { to, bytes } of copies) new Uint8Array(machine.shared.buffer).set(bytes, to);
 }
 
-function copyStep(parts: readonly string[], operands: readonly string[], context: Context, text: string): WarpBody {
+function copyStep(
+  parts: readonly string[],
+  operands: readonly string[],
+  context: Context,
+  text: string,
+): WarpBody {
   if (parts.includes("commit_group"))
     return (_, warp) => {
       warp.groups.push(warp.open);
@@ -143,7 +181,11 @@ function gather(read: ReturnType<typeof reader>, machine: Machine, warp: Warp): 
   return Array.from({ length: 32 }, (_, lane) => read(machine, warp, lane));
 }
 
-function shuffleStep(parts: readonly string[], operands: readonly string[], context: Context): WarpBody {
+function shuffleStep(
+  parts: readonly string[],
+  operands: readonly string[],
+  context: Context,
+): WarpBody {
   const write = writer(operands[0]!.split("|")[0]!, "u32", context);
   const source = reader(operands[1]!, "u32", context);
   const by = reader(operands[2]!, "u32", context);
@@ -151,7 +193,12 @@ function shuffleStep(parts: readonly string[], operands: readonly string[], cont
     const values = gather(source, machine, warp);
     lanesOf(mask, (lane) => {
       const amount = by(machine, warp, lane) as number;
-      const from = { bfly: lane ^ amount, idx: amount & 31, up: lane - amount, down: lane + amount }[parts[2] as "idx"];
+      const from = {
+        bfly: lane ^ amount,
+        idx: amount & 31,
+        up: lane - amount,
+        down: lane + amount,
+      }[parts[2] as "idx"];
       const inside = from >= 0 && from < 32;
       if (inside && !((mask >> from) & 1)) throw new Error("shuffle from an inactive lane");
       write(warp, lane, values[inside ? from : lane]!);
@@ -160,10 +207,15 @@ function shuffleStep(parts: readonly string[], operands: readonly string[], cont
 }
 
 function fullMask(mask: number, text: string): void {
-  if ((mask >>> 0) !== 0xffffffff) throw new Error(`divergent warp: ${text}`);
+  if (mask >>> 0 !== 0xffffffff) throw new Error(`divergent warp: ${text}`);
 }
 
-function ldmatrixStep(parts: readonly string[], operands: readonly string[], context: Context, text: string): WarpBody {
+function ldmatrixStep(
+  parts: readonly string[],
+  operands: readonly string[],
+  context: Context,
+  text: string,
+): WarpBody {
   const transposed = parts.includes("trans");
   const names = members(operands[0]!);
   const writes = names.map((name) => writer(name, "u32", context));
@@ -174,7 +226,9 @@ function ldmatrixStep(parts: readonly string[], operands: readonly string[], con
     const values = writes.map((_, matrix) =>
       Array.from({ length: 32 }, (__, lane) => {
         const half = (which: number): number => {
-          const [row, column] = transposed ? [(lane & 3) * 2 + which, lane >> 2] : [lane >> 2, (lane & 3) * 2 + which];
+          const [row, column] = transposed
+            ? [(lane & 3) * 2 + which, lane >> 2]
+            : [lane >> 2, (lane & 3) * 2 + which];
           const at = sharedAt(machine, rows[matrix * 8 + row]!, 16, text);
           return machine.shared.getUint16(at + column * 2, true);
         };
@@ -182,16 +236,24 @@ function ldmatrixStep(parts: readonly string[], operands: readonly string[], con
       }),
     );
     countConflicts(machine, rows.slice(0, names.length * 8), text);
-    values.forEach((words, matrix) => words.forEach((word, lane) => writes[matrix]!(warp, lane, word)));
+    values.forEach((words, matrix) =>
+      words.forEach((word, lane) => writes[matrix]!(warp, lane, word)),
+    );
   };
 }
 
-function mmaStep(parts: readonly string[], operands: readonly string[], context: Context, text: string): WarpBody {
+function mmaStep(
+  parts: readonly string[],
+  operands: readonly string[],
+  context: Context,
+  text: string,
+): WarpBody {
   if (!parts.includes("m16n8k16")) throw new Error(`shape of ${text}`);
   const decode = parts.includes("bf16") ? bfloatOf : halfOf;
   const to = members(operands[0]!).map((name) => writer(name, "f32", context));
   const [a, b] = [members(operands[1]!), members(operands[2]!)].map((list) =>
-    list.map((name) => reader(name, "u32", context)));
+    list.map((name) => reader(name, "u32", context)),
+  );
   const c = members(operands[3]!).map((name) => reader(name, "f32", context));
   return (machine, warp, mask) => {
     fullMask(mask, text);
@@ -225,13 +287,21 @@ function mmaStep(parts: readonly string[], operands: readonly string[], context:
 
 /** Null if the instruction works lane by lane. */
 export function matrixStep(
-  parts: readonly string[], operands: readonly string[], context: Context, text: string,
+  parts: readonly string[],
+  operands: readonly string[],
+  context: Context,
+  text: string,
 ): WarpBody | null {
   switch (parts[0]) {
-    case "cp": return copyStep(parts, operands, context, text);
-    case "shfl": return shuffleStep(parts, operands, context);
-    case "ldmatrix": return ldmatrixStep(parts, operands, context, text);
-    case "mma": return mmaStep(parts, operands, context, text);
-    default: return memoryStep(parts, operands, context, text);
+    case "cp":
+      return copyStep(parts, operands, context, text);
+    case "shfl":
+      return shuffleStep(parts, operands, context);
+    case "ldmatrix":
+      return ldmatrixStep(parts, operands, context, text);
+    case "mma":
+      return mmaStep(parts, operands, context, text);
+    default:
+      return memoryStep(parts, operands, context, text);
   }
 }

@@ -71,7 +71,9 @@ export class GlobalMemory {
   readonly #views: DataView[];
 
   constructor(buffers: readonly PtxBuffer[]) {
-    this.#views = buffers.map(({ data }) => new DataView(data.buffer, data.byteOffset, data.byteLength));
+    this.#views = buffers.map(
+      ({ data }) => new DataView(data.buffer, data.byteOffset, data.byteLength),
+    );
   }
 
   addressOf = (index: number): bigint => BigInt(index + 1) * spacing;
@@ -81,7 +83,9 @@ export class GlobalMemory {
     const offset = Number(address % spacing);
     const view = this.#views[index];
     if (view === undefined || offset + bytes > view.byteLength)
-      throw new Error(`global access out of bounds: buffer ${index}, byte ${offset} of ${view?.byteLength}: ${where}`);
+      throw new Error(
+        `global access out of bounds: buffer ${index}, byte ${offset} of ${view?.byteLength}: ${where}`,
+      );
     if (offset % bytes !== 0) throw new Error(`misaligned global access: byte ${offset}: ${where}`);
     return { view, offset };
   }
@@ -100,7 +104,9 @@ function parse(text: string): Program {
   const clean = text.replace(/\/\/.*$/gm, "").replace(/\/\*[\s\S]*?\*\//g, "");
   const header = /\.entry\s+[\w$]+\s*\(([\s\S]*?)\)/.exec(clean);
   if (header === null) throw new Error("no .entry");
-  const params = [...header[1]!.matchAll(/\.param\s+\.[us]64\s+([\w$]+)/g)].map((match) => match[1]!);
+  const params = [...header[1]!.matchAll(/\.param\s+\.[us]64\s+([\w$]+)/g)].map(
+    (match) => match[1]!,
+  );
   const start = clean.indexOf("{", header.index + header[0].length);
   const body = clean.slice(start + 1, clean.lastIndexOf("}"));
   const statements: string[] = [];
@@ -108,7 +114,9 @@ function parse(text: string): Program {
   const symbols = new Map<string, number>();
   let sharedStatic = 0;
   const declare = (source: string): void => {
-    for (const match of source.matchAll(/\.shared\s+(?:\.align\s+(\d+)\s+)?\.\w+\s+([\w$]+)\s*\[(\d*)\]/g)) {
+    for (const match of source.matchAll(
+      /\.shared\s+(?:\.align\s+(\d+)\s+)?\.\w+\s+([\w$]+)\s*\[(\d*)\]/g,
+    )) {
       const align = Number(match[1] ?? 16);
       sharedStatic = Math.ceil(sharedStatic / align) * align;
       symbols.set(match[2]!, sharedStatic);
@@ -137,7 +145,9 @@ function parse(text: string): Program {
     names.set(key, counts[kind]);
     return counts[kind]++;
   };
-  const steps = statements.map((statement) => compileStatement(statement, { labels, register, symbols }));
+  const steps = statements.map((statement) =>
+    compileStatement(statement, { labels, register, symbols }),
+  );
   return { steps, params, counts, symbols, sharedStatic };
 }
 
@@ -181,7 +191,8 @@ function runWarp(machine: Machine, program: Program, warp: Warp): void {
     for (let lane = 0; lane < 32; lane++) if ((mask >> lane) & 1) warp.pc[lane] = pc + 1;
     step.run(machine, warp, mask);
     if (step.barrier) {
-      if (warp.pc.some((at) => at >= 0 && at !== pc + 1)) throw new Error(`divergent barrier: ${step.text}`);
+      if (warp.pc.some((at) => at >= 0 && at !== pc + 1))
+        throw new Error(`divergent barrier: ${step.text}`);
       warp.waiting = true;
       return;
     }
@@ -195,7 +206,8 @@ function runBlock(machine: Machine, program: Program, order: number): void {
   );
   for (let phase = 0; warps.some((warp) => !warp.done); phase++) {
     const forward = (phase + order) % 2 === 0;
-    for (const warp of forward ? warps : [...warps].reverse()) if (!warp.done) runWarp(machine, program, warp);
+    for (const warp of forward ? warps : [...warps].reverse())
+      if (!warp.done) runWarp(machine, program, warp);
     if (warps.some((warp) => warp.waiting) && warps.some((warp) => warp.done && !warp.waiting))
       throw new Error("a warp left while others wait at a barrier");
     for (const warp of warps) warp.waiting = false;
@@ -210,7 +222,10 @@ export function runPtx(text: string, options: LaunchOptions): RunReport {
   programs.set(text, program);
   const memory = new GlobalMemory(options.buffers);
   const report: RunReport = { instructions: 0, conflicts: 0, conflictSites: new Map() };
-  const values = [...options.buffers.map((_, index) => memory.addressOf(index)), ...options.scalars.map(BigInt)];
+  const values = [
+    ...options.buffers.map((_, index) => memory.addressOf(index)),
+    ...options.scalars.map(BigInt),
+  ];
   if (values.length !== program.params.length)
     throw new Error(`${values.length} arguments for ${program.params.length} parameters`);
   const params = new Map(program.params.map((name, index) => [name, values[index]!]));

@@ -1,8 +1,9 @@
 /** Activation functions. */
+import { cast } from "../../../ir/build.js";
 import { isFloat } from "../../../ir/dtype.js";
 import type { Node } from "../../../ir/graph.js";
 import type { Call } from "../call.js";
-import { apply, elementwise, parametric, scalarLike } from "./common.js";
+import { apply, elementwise, parametric, scalarLike, widened } from "./common.js";
 
 export const Sigmoid = elementwise("sigmoid");
 export const Tanh = elementwise("tanh");
@@ -41,4 +42,12 @@ export function PRelu(call: Call): Node {
   if (isFloat(x.dtype)) return apply(g, "leaky_relu", x, slope);
   const negative = apply(g, "lt", x, scalarLike(g, x, 0));
   return apply(g, "select", negative, apply(g, "mul", x, slope), x);
+}
+
+/** The first input, gated by its own sigmoid, times the second. */
+export function SwiGLU(call: Call): Node {
+  return widened(call.g, call.input(0), (gate) => {
+    const { g } = call;
+    return apply(g, "mul", apply(g, "silu", gate), cast(g, call.input(1), gate.dtype));
+  });
 }

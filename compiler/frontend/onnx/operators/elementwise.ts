@@ -127,25 +127,3 @@ export function Clip(call: Call): Node {
 }
 
 export const Identity: Operator = (call) => call.input(0);
-
-/** To another element type. */
-export function Cast(call: Call): Node {
-  const to = call.attrs.int("to");
-  if (to === undefined) throw call.attrs.missing("to");
-  return converted(call, call.constants.dtypeOf(to, call.where));
-}
-
-export function CastLike(call: Call): Node {
-  return converted(call, call.input(1).dtype);
-}
-
-function converted(call: Call, dtype: Node["dtype"]): Node {
-  const { attrs } = call;
-  const x = call.input(0);
-  const saturates = attrs.flag("saturate", true);
-  const mode = attrs.choice("round_mode", ["up", "down", "nearest"], "up");
-  const narrow = dtype.startsWith("e");
-  if ((!saturates && narrow) || (mode !== "up" && dtype === "e8m0"))
-    throw call.unsupported(`a cast to ${dtype} that does not saturate or round as usual`);
-  return cast(call.g, x, dtype);
-}

@@ -8,17 +8,19 @@ import {
   gather,
   gatherNd,
   iota,
+  literal,
   reshape,
   unsqueeze,
 } from "../../../ir/build.js";
 import { dtypes, isFloat } from "../../../ir/dtype.js";
 import type { Node } from "../../../ir/graph.js";
 import { printShape } from "../../../ir/shape.js";
+import { stridesOf } from "../../../ir/tensor.js";
 import { constValue, int, one } from "../../../scalar/build.js";
 import type { Expr } from "../../../scalar/expr.js";
 import type { Call } from "../call.js";
 import { dimensions } from "../host-values.js";
-import { apply, reduceKept, scalarLike } from "./common.js";
+import { apply, indices, reduceKept, scalarLike } from "./common.js";
 
 export function Gather(call: Call): Node {
   const [data, chosen] = [call.input(0), call.input(1)];
@@ -137,4 +139,32 @@ export function firstIndex(
   const none = last ? constantScalar(g, "i64", -1) : dim(g, x.shape[axis]!);
   const candidates = apply(g, "select", apply(g, "eq", x, best), places, none);
   return reduceKept(g, last ? "max" : "min", candidates, [axis]);
+}
+
+/** The elements for which a known condition holds. */
+export function Compress(call: Call): Node {
+  const { g, attrs } = call;
+  const [data, condition] = [call.input(0), call.input(1)];
+  const given = attrs.int("axis");
+  const x = given === undefined ? reshape(g, data, [-1]) : data;
+  const axis = call.axis(given ?? 0, x.shape.length);
+  const kept = call
+    .numbers(condition, "which elements are kept")
+    .flatMap((value, i) => (value === 0 ? [] : [i]));
+  const chosen = indices(g, kept);
+  checkKnown(call, chosen, x.shape[axis]!);
+  return gather(g, x, chosen, axis);
+}
+
+/** The coordinates of elements other than zero, of a tensor whose values are known. */
+export function NonZero(call: Call): Node {
+  const x = call.input(0);
+  const values = call.numbers(x, "which elements are not zero");
+  const shape = x.shape.map((dim) => call.extent(dim, "an axis"));
+  const strides = stridesOf(shape);
+  const found = values.flatMap((value, i) => (value === 0 ? [] : [i]));
+  const rows = shape.map((extent, axis) =>
+    found.map((i) => Math.floor(i / strides[axis]!) % extent),
+  );
+  return literal(call.g, "i64", [shape.length, found.length], rows.flat());
 }

@@ -47,8 +47,7 @@ export function Reshape(call: Call): Node {
   const given = call.integers(call.input(1), "the shape");
   const dims = given.map((dim, axis) => (isConst(dim, 0) && !zeros ? copied(call, x, axis) : dim));
   const bad =
-    dims.find((dim) => rangeOf(dim).max < -1) ??
-    dims.filter((dim) => isConst(dim, -1))[1];
+    dims.find((dim) => rangeOf(dim).max < -1) ?? dims.filter((dim) => isConst(dim, -1))[1];
   if (bad !== undefined) throw call.error("E_RESHAPE", `a dimension of ${printExpr(bad)}`);
   return reshape(call.g, x, inferred(call, x.shape, dims));
 }

@@ -1,0 +1,37 @@
+/**
+ * Temporary files of one command, all in one directory that goes when the command ends, also when
+ * it is interrupted: `TMPDIR` points there, so the C compiler's own files are in it too.
+ */
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+
+const signals = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+
+export function scratchDirectory(): string {
+  return fs.mkdtempSync(path.join(os.tmpdir(), "farrier-"));
+}
+
+/**
+ * Runs `body` with a scratch directory. Bundles are written to another name and renamed, without
+ * giving way to signals, so that an interrupted command leaves a whole bundle or none.
+ */
+export async function withScratch<T>(body: () => Promise<T>): Promise<T> {
+  const before = process.env["TMPDIR"];
+  const directory = scratchDirectory();
+  const clean = (): void => fs.rmSync(directory, { recursive: true, force: true });
+  const stop = (signal: NodeJS.Signals): void => {
+    clean();
+    process.exit(signals[signal as keyof typeof signals]);
+  };
+  for (const signal of Object.keys(signals)) process.on(signal, stop);
+  process.env["TMPDIR"] = directory;
+  try {
+    return await body();
+  } finally {
+    if (before === undefined) delete process.env["TMPDIR"];
+    else process.env["TMPDIR"] = before;
+    for (const signal of Object.keys(signals)) process.off(signal, stop);
+    clean();
+  }
+}

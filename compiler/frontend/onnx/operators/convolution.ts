@@ -1,0 +1,246 @@
+/** Convolutions as one product over the places of the window, and pooling. */
+import { matmul } from "../../../ir/build-anchor.js";
+import {
+  broadcastTo,
+  cast,
+  concat,
+  constantScalar,
+  iota,
+  literal,
+  reshape,
+  slice,
+  transpose,
+} from "../../../ir/build.js";
+import type { Node } from "../../../ir/graph.js";
+import { printShape } from "../../../ir/shape.js";
+import { add, div, int, isConst, mod, mul, one } from "../../../scalar/build.js";
+import type { Call } from "../call.js";
+import { apply, product, reduceKept, scalarLike } from "./common.js";
+import { lowest, slices, windowOf, type Window } from "./windows.js";
+
+/** Weights [out, in / groups, ...kernel] on [batch, in, ...]. */
+function convolved(call: Call, x: Node, weight: Node, window: Window, groups: number): Node {
+  const { g } = call;
+  const [batch, channels] = [x.shape[0]!, x.shape[1]!];
+  const [out, per] = [weight.shape[0]!, weight.shape[1]!];
+  const many = int(groups);
+  const fits = groups > 0 && isConst(mod(out, many), 0) && mul(per, many) === channels;
+  if (!fits)
+    throw call.error(
+      "E_CONV",
+      `weights ${printShape(weight.shape)} in ${groups} groups on ${printShape(x.shape)}`,
+    );
+  const places = window.kernel.reduce((a, b) => a * b, 1);
+  const area = window.counts.reduce((a, b) => a * b, 1);
+  const parts = slices(call, x, window, 0).map((part) =>
+    reshape(g, part, [batch, groups, 1, per, area]),
+  );
+  const columns = reshape(g, concat(g, parts, 2), [batch, groups, mul(per, int(places)), area]);
+  const outs = div(out, many);
+  const apart = reshape(g, weight, [groups, outs, per, places]);
+  const rows = reshape(g, transpose(g, apart, [0, 1, 3, 2]), [
+    1,
+    groups,
+    outs,
+    mul(per, int(places)),
+  ]);
+  return reshape(g, matmul(g, rows, columns), [batch, out, ...window.counts]);
+}
+
+const kernelOf = (call: Call, weight: Node): number[] =>
+  weight.shape.slice(2).map((dim) => call.extent(dim, "a kernel"));
+
+function biased(call: Call, y: Node, bias: Node | undefined): Node {
+  if (bias === undefined) return y;
+  const shape = y.shape.map((dim, axis) => (axis === 1 ? dim : one));
+  return apply(call.g, "add", y, reshape(call.g, bias, shape));
+}
+
+export function Conv(call: Call): Node {
+  const [x, weight, bias] = [call.input(0), call.input(1), call.optional(2)];
+  const window = windowOf(call, x, kernelOf(call, weight));
+  return biased(call, convolved(call, x, weight, window, call.attrs.int("group", 1)), bias);
+}
+
+export function ConvInteger(call: Call): Node {
+  const { g } = call;
+  const [x, weight] = [call.input(0), call.input(1)];
+  const [point, points] = [call.optional(2), call.optional(3)];
+  const centred = (value: Node, zero: Node | undefined, channels: boolean): Node => {
+    const wide = cast(g, value, "i32");
+    if (zero === undefined) return wide;
+    const own = channels && zero.shape.length === 1;
+    const shape = own ? wide.shape.map((_, i) => (i === 0 ? zero.shape[0]! : one)) : [];
+    return apply(g, "sub", wide, reshape(g, cast(g, zero, "i32"), shape));
+  };
+  const window = windowOf(call, x, kernelOf(call, weight));
+  const groups = call.attrs.int("group", 1);
+  return convolved(call, centred(x, point, false), centred(weight, points, true), window, groups);
+}
+
+/** Zeros between the elements, then a convolution with the kernel turned round. */
+export function ConvTranspose(call: Call): Node {
+  const { g, attrs } = call;
+  const [x, weight, bias] = [call.input(0), call.input(1), call.optional(2)];
+  const groups = attrs.int("group", 1);
+  const kernel = kernelOf(call, weight);
+  const sizes = x.shape.slice(2).map((dim) => call.extent(dim, "a spatial axis"));
+  const ones = sizes.map(() => 1);
+  const zeros = sizes.map(() => 0);
+  attrs.ignore("kernel_shape");
+  const strides = attrs.ints("strides") ?? ones;
+  const dilations = attrs.ints("dilations") ?? ones;
+  const extra = attrs.ints("output_padding") ?? zeros;
+  const spans = kernel.map((extent, i) => (extent - 1) * dilations[i]! + 1);
+  const full = sizes.map((size, i) => (size - 1) * strides[i]! + spans[i]!);
+  const auto = attrs.choice("auto_pad", ["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"], "NOTSET");
+  const same = auto.startsWith("SAME");
+  const wanted =
+    attrs.ints("output_shape")?.slice(-sizes.length) ??
+    (same ? sizes.map((size, i) => size * strides[i]!) : undefined);
+  const pads = attrs.ints("pads") ?? [...zeros, ...zeros];
+  const cut = full.map((length, i) => {
+    if (wanted === undefined) return [pads[i]!, pads[i + sizes.length]! - extra[i]!] as const;
+    const total = length + extra[i]! - wanted[i]!;
+    const half = auto === "SAME_LOWER" ? Math.ceil(total / 2) : Math.floor(total / 2);
+    return [half, total - half - extra[i]!] as const;
+  });
+  // What is cut off a full correlation is padding that is not there.
+  const before = spans.map((span, i) => span - 1 - cut[i]![0]);
+  const after = spans.map((span, i) => span - 1 - cut[i]![1]);
+  const spread = sizes.map((size, i) => (size - 1) * strides[i]! + 1);
+  const counts = full.map((length, i) => length - cut[i]![0] - cut[i]![1]);
+  if ([...before, ...after].some((n) => n < 0))
+    throw call.unsupported("a transposed convolution that cuts more than its kernel adds");
+  const window = { kernel, strides: ones, dilations, before, after, sizes: spread, counts };
+  return biased(
+    call,
+    convolved(call, spreadOut(call, x, strides), turned(call, weight, groups), window, groups),
+    bias,
+  );
+}
+
+/** stride - 1 zeros between neighbours. */
+function spreadOut(call: Call, x: Node, strides: readonly number[]): Node {
+  const { g } = call;
+  return strides.reduce((part, stride, i) => {
+    if (stride === 1) return part;
+    const axis = i + 2;
+    const [before, dim, after] = [
+      part.shape.slice(0, axis),
+      part.shape[axis]!,
+      part.shape.slice(axis + 1),
+    ];
+    const apart = reshape(g, part, [product(before), dim, 1, product(after)]);
+    const gaps = [product(before), dim, int(stride - 1), product(after)];
+    const zeros = broadcastTo(g, constantScalar(g, x.dtype, 0), gaps);
+    const wide = mul(dim, int(stride));
+    const joined = reshape(g, concat(g, [apart, zeros], 2), [...before, wide, ...after]);
+    const end = mul(dim, int(stride));
+    return slice(g, joined, { axis, start: 0, end: add(end, int(1 - stride)) });
+  }, x);
+}
+
+/** [in, out / groups, ...] backwards, as [out, in / groups, ...]. */
+function turned(call: Call, weight: Node, groups: number): Node {
+  const { g } = call;
+  const backwards = weight.shape.slice(2).reduce<Node>((part, dim, i) => {
+    const last = call.extent(dim, "a kernel") - 1;
+    return slice(g, part, { axis: i + 2, start: last, end: -1, step: -1 });
+  }, weight);
+  const [inner, per, ...kernel] = weight.shape;
+  const each = div(inner!, int(groups));
+  const apart = reshape(g, backwards, [groups, each, per!, ...kernel]);
+  const order = [0, 2, 1, ...kernel.map((_, i) => i + 3)];
+  return reshape(g, transpose(g, apart, order), [mul(per!, int(groups)), each, ...kernel]);
+}
+
+export function MaxPool(call: Call): readonly Node[] {
+  const { g, attrs } = call;
+  const x = call.input(0);
+  const window = windowOf(call, x);
+  const columnMajor = attrs.flag("storage_order");
+  const parts = slices(call, x, window, lowest(x.dtype));
+  const best = parts.reduce((a, b) => apply(g, "max", a, b));
+  if (!call.wants(1)) return [best];
+  const places = slices(call, positions(call, x, columnMajor), window, 0);
+  let [value, place] = [parts[0]!, places[0]!];
+  parts.slice(1).forEach((part, i) => {
+    const better = apply(g, "gt", part, value);
+    place = apply(g, "select", better, places[i + 1]!, place);
+    value = apply(g, "max", value, part);
+  });
+  return [value, place];
+}
+
+/** The offset of each element in the whole tensor. */
+function positions(call: Call, x: Node, columnMajor: boolean): Node {
+  const { g } = call;
+  const axes = x.shape.map((_, axis) => axis);
+  const spatial = axes.slice(2);
+  const order = columnMajor ? [...axes.slice(0, 2), ...spatial.reverse()] : axes;
+  let offset: Node = constantScalar(g, "i64", 0);
+  for (const axis of order) {
+    const size = constantScalar(g, "i64", call.extent(x.shape[axis]!, "an axis"));
+    offset = apply(g, "add", apply(g, "mul", offset, size), iota(g, x.shape, axis));
+  }
+  return offset;
+}
+
+export function AveragePool(call: Call): Node {
+  const { g, attrs } = call;
+  const x = call.input(0);
+  const window = windowOf(call, x);
+  const includes = attrs.flag("count_include_pad");
+  const total = slices(call, x, window, 0).reduce((a, b) => apply(g, "add", a, b));
+  const counts = window.sizes.map((size, i): Node => {
+    const { before, after, strides, dilations, kernel } = window;
+    const [low, high] = includes
+      ? [0, before[i]! + size + after[i]!]
+      : [before[i]!, before[i]! + size];
+    const met = Array.from({ length: window.counts[i]! }, (_, n) => {
+      const at = Array.from({ length: kernel[i]! }, (_, j) => n * strides[i]! + j * dilations[i]!);
+      return at.filter((place) => place >= low && place < high).length;
+    });
+    const shape = total.shape.map((_, axis) => (axis === i + 2 ? met.length : 1));
+    return literal(g, x.dtype, shape, met);
+  });
+  return apply(
+    g,
+    "div",
+    total,
+    counts.reduce((a, b) => apply(g, "mul", a, b)),
+  );
+}
+
+const spatialAxes = (x: Node): number[] => x.shape.map((_, axis) => axis).slice(2);
+
+export const GlobalAveragePool = (call: Call): Node =>
+  reduceKept(call.g, "mean", call.input(0), spatialAxes(call.input(0)));
+
+export const GlobalMaxPool = (call: Call): Node =>
+  reduceKept(call.g, "max", call.input(0), spatialAxes(call.input(0)));
+
+/** Each channel's own filter over what came before, with the last elements as state. */
+export function CausalConvWithState(call: Call): readonly Node[] {
+  const { g, attrs } = call;
+  const [x, weight, bias, past] = [
+    call.input(0),
+    call.input(1),
+    call.optional(2),
+    call.optional(3),
+  ];
+  const activation = attrs.choice("activation", ["none", "silu", "swish"], "none");
+  const [batch, channels] = [x.shape[0]!, x.shape[1]!];
+  const reach = kernelOf(call, weight)[0]! - 1;
+  const zeros = broadcastTo(g, scalarLike(g, x, 0), [batch, channels, int(reach)]);
+  const whole = concat(g, [past ?? zeros, x], 2);
+  const length = call.extent(x.shape[2]!, "a sequence");
+  const kernel = [reach + 1];
+  const plain = { strides: [1], dilations: [1], before: [0], after: [0] };
+  const window = { ...plain, kernel, sizes: [length + reach], counts: [length] };
+  const groups = call.extent(channels, "the channels");
+  const y = biased(call, convolved(call, whole, weight, window, groups), bias);
+  const state = slice(g, whole, { axis: 2, start: length, end: length + reach });
+  return [activation === "none" ? y : apply(g, "silu", y), state];
+}

@@ -1,0 +1,73 @@
+/**
+ * Writes every kernel case for a GPU machine without Node: `npx tsx test/gpu/make-cases.ts [DIR [FILTER]]`
+ * makes DIR (default build/gpu-cases) with `cases.json`, `data.bin` and one PTX file per kernel;
+ * there, `python3 test/gpu/run_cases.py DIR` runs them.
+ */
+import { createHash } from "node:crypto";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import * as zlib from "node:zlib";
+import { byteSize } from "../../compiler/ir/dtype.js";
+import { kernelNamePlaceholder } from "../../compiler/kernel/family.js";
+import { writeElements } from "../../compiler/scalar/elements.js";
+import { hostValue, tensorOf, type GpuCase } from "./cases/case.js";
+import { allCases } from "./cases/registry.js";
+
+const [folder = "build/gpu-cases", filter = ""] = process.argv.slice(2);
+const chunks: Uint8Array[] = [];
+let size = 0;
+
+function keep(bytes: Uint8Array): { offset: number; bytes: number } {
+  const offset = size;
+  const padding = (8 - (bytes.length % 8)) % 8;
+  chunks.push(bytes, new Uint8Array(padding));
+  size += bytes.length + padding;
+  return { offset, bytes: bytes.length };
+}
+
+function operandsOf(test: GpuCase): object[] {
+  const expected = test.expected();
+  return test.desc.operands.map((operand) => {
+    const { name, dtype, access } = operand;
+    const elements = hostValue(operand.elements, test.symbols);
+    const fill = test.inputs[name];
+    const values = tensorOf(operand, test);
+    const bytes = values === null ? null : writeElements(dtype, values);
+    const given =
+      fill === undefined || bytes === null
+        ? null
+        : fill.kind === "hash"
+          ? { ...fill, crc32: zlib.crc32(bytes) }
+          : { kind: "values", ...keep(bytes) };
+    const after =
+      access === "read"
+        ? null
+        : keep(new Uint8Array(Float64Array.from(expected.get(name)!, Number).buffer));
+    return { name, dtype, access, elements, bytes: byteSize(dtype, elements), fill: given, expected: after };
+  });
+}
+
+function describe(test: GpuCase): object {
+  const kernel = test.kernel();
+  if (kernel.launch.kind !== "gpu") throw new Error(`${test.name} is no GPU kernel`);
+  const file = `${createHash("sha256").update(kernel.text).digest("hex").slice(0, 16)}.ptx`;
+  writeFileSync(join(folder, file), kernel.text);
+  return {
+    name: test.name,
+    file,
+    entry: kernelNamePlaceholder,
+    grid: kernel.launch.grid.map((extent) => hostValue(extent, test.symbols)),
+    threads: kernel.launch.threads,
+    sharedBytes: kernel.launch.sharedBytes,
+    scalars: kernel.scalars.map((scalar) => hostValue(scalar, test.symbols)),
+    operands: operandsOf(test),
+    tolerance: test.tolerance,
+  };
+}
+
+rmSync(folder, { recursive: true, force: true });
+mkdirSync(folder, { recursive: true });
+const cases = allCases().filter((test) => test.name.includes(filter)).map(describe);
+writeFileSync(join(folder, "cases.json"), JSON.stringify(cases, null, 1));
+writeFileSync(join(folder, "data.bin"), Buffer.concat(chunks));
+process.stdout.write(`${cases.length} cases, ${(size / 1e6).toFixed(1)} MB of data in ${folder}\n`);

@@ -1,0 +1,55 @@
+/** Every kernel of the cases through ptxas, where there is one: no errors, spills or C75xx warnings. */
+import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import type { GpuCase } from "../../gpu/cases/case.js";
+import { allCases } from "../../gpu/cases/registry.js";
+
+const assembler = "ptxas";
+const present = spawnSync(assembler, ["--version"]).status === 0;
+const architectures = ["sm_80", "sm_90", "sm_120"];
+const folder = mkdtempSync(join(tmpdir(), "farrier-assemble-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A problem with a kernel, or null. */
+async function problem(test: GpuCase, text: string, architecture: string): Promise<string | null> {
+  const file = join(folder, `${createHash("sha256").update(text).digest("hex").slice(0, 20)}.ptx`);
+  writeFileSync(file, text);
+  const args = [`-arch=${architecture}`, "-v", "-o", `${file}.${architecture}.cubin`, file];
+  const child = spawn(assembler, args, { stdio: ["ignore", "pipe", "pipe"] });
+  let log = "";
+  child.stdout.on("data", (part: Buffer) => (log += part.toString()));
+  child.stderr.on("data", (part: Buffer) => (log += part.toString()));
+  const status = await new Promise((resolve) => child.on("close", resolve));
+  const where = `${test.name}, ${architecture}`;
+  if (status !== 0) return `${where}: ${log}`;
+  const warning = /^.*\bC75\d\d\b.*$/m.exec(log);
+  if (warning !== null) return `${where}: ${warning[0]}`;
+  const anchored = test.desc.family === "gemm" || test.desc.family === "attention";
+  const spilled = [...log.matchAll(/(\d+) bytes spill/g)].reduce((sum, match) => sum + Number(match[1]), 0);
+  return anchored && spilled > 0 ? `${where}: ${spilled} bytes of spills` : null;
+}
+
+describe.skipIf(!present)(`ptxas${present ? "" : " (skipped: not on the PATH)"}`, () => {
+  const kernels = new Map<string, GpuCase>();
+  for (const test of allCases()) {
+    const { text } = test.kernel();
+    if (!kernels.has(text)) kernels.set(text, test);
+  }
+  it.each(architectures)("assembles every kernel for %s", { timeout: 600_000 }, async (architecture) => {
+    const queue = [...kernels];
+    const problems: string[] = [];
+    await Promise.all(
+      Array.from({ length: availableParallelism() }, async () => {
+        for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
+          const found = await problem(next[1], next[0], architecture);
+          if (found !== null) problems.push(found);
+        }
+      }),
+    );
+    expect(problems).toEqual([]);
+  });
+});
