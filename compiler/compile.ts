@@ -13,7 +13,7 @@ import { FarrierError } from "./errors.js";
 import { writeSafetensors } from "./frontend/files/write-safetensors.js";
 import type { ImportedModel } from "./frontend/model.js";
 import { importModel, type ImportOptions } from "./import.js";
-import { scalarReader } from "./constants.js";
+import { constantReader } from "./constants.js";
 import type { Graph, Node } from "./ir/graph.js";
 import { targetNamed, type Target } from "./kernel/target.js";
 import { Memory, type DerivedWeight } from "./kernel/memory.js";
@@ -105,7 +105,7 @@ export async function lower(
   const needWeights = weights.kind === "embed" || weights.kind === "reference";
   const model =
     typeof source === "string" ? importModel(source, { ...options, needWeights }) : source;
-  const scalar = scalarReader(model);
+  const scalar = constantReader(model);
   const fired = new Set<string>();
   const strict = options.numerics === "strict";
   const log = new PassLog();

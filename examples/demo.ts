@@ -5,14 +5,8 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import {
-  compile,
-  devices,
-  load,
-  type CompiledBundle,
-  type DeviceInfo,
-  type Model,
-} from "../index.js";
+import { compile, devices, load, type CompiledBundle, type Model } from "../index.js";
+import type { DeviceInfo } from "../runtime/node/index.js";
 import { asInput, compare, numbersOf, readTensors } from "../compiler/cli/tensors.js";
 import { bytesText } from "../compiler/cli/output.js";
 import { entryLines } from "../compiler/cli/explain.js";

@@ -4,19 +4,10 @@ import { isOp, type Expr } from "../scalar/expr.js";
 import type { HostExpr, HostOp } from "./plan.js";
 
 const hostOps = new Set<string>([
-  "add",
-  "sub",
-  "mul",
-  "div",
-  "mod",
-  "min",
-  "max",
-  "select",
-  "lt",
-  "le",
-  "eq",
-  "ne",
+  ...["add", "sub", "mul", "div", "mod", "min", "max"],
+  ...["select", "lt", "le", "eq", "ne"],
 ]);
+const isHostOp = (op: string): op is HostOp => hostOps.has(op);
 
 /** @param symbol what stands for a symbol: its name, or a number where it is fixed */
 export function hostExpr(
@@ -25,7 +16,7 @@ export function hostExpr(
 ): HostExpr {
   if (isOp(expr, "const")) return Number(expr.attr.value);
   if (isOp(expr, "sym") && expr.attr.space === "host") return symbol(expr.attr.name, expr.attr.max);
-  if (!hostOps.has(expr.op)) throw bug(`${expr.op} cannot be evaluated on the host`);
-  const args = expr.args.map((arg) => hostExpr(arg, symbol));
-  return [expr.op as HostOp, ...args] as HostExpr;
+  const op: string = expr.op;
+  if (!isHostOp(op)) throw bug(`${op} cannot be evaluated on the host`);
+  return [op, ...expr.args.map((arg) => hostExpr(arg, symbol))];
 }

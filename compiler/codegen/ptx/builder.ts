@@ -117,6 +117,21 @@ export class PtxBuilder {
     this.raw(guard === null ? `bra ${label};` : `@${negated ? "!" : ""}${guard.text} bra ${label};`);
   }
 
+  /** `body` a known number of times, as a loop that ptxas leaves one: unrolled loads would spill. */
+  repeat(count: number, body: () => void): void {
+    if (count <= 1) {
+      if (count === 1) body();
+      return;
+    }
+    const counter = this.op("mov.b32", "s32", 0);
+    const head = this.label("repeat");
+    this.raw('.pragma "nounroll";');
+    this.place(head);
+    body();
+    this.line("add.s32", counter, counter, 1);
+    this.branch(head, this.op("setp.lt.s32", "pred", counter, count));
+  }
+
   /** Assigns to an existing register. */
   assign(target: Value, value: Value): void {
     this.line(ptx.move(target.type), target, value);

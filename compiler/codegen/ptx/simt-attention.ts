@@ -326,13 +326,22 @@ export class SimtAttention {
     const chains = count < 4 ? 4 : 1;
     const sums = Array.from({ length: count }, () =>
       Array.from({ length: chains }, () => b.op(ptx.move("f32"), "f32", "0f00000000")));
-    for (let d = 0; d < depth; d += 4) {
-      const key = this.#loadShared(fromK, d * 4, 4);
-      sums.forEach((chain, i) => {
-        const query = this.#loadShared(fromQ, (i * depth + d) * 4, 4);
-        for (let q = 0; q < 4; q++) b.line(ptx.fma.f32!, chain[q % chains]!, query[q]!, key[q]!, chain[q % chains]!);
-      });
-    }
+    const part = (from: number, to: number): void => {
+      for (let d = from; d < to; d += 4) {
+        const key = this.#loadShared(fromK, d * 4, 4);
+        sums.forEach((chain, i) => {
+          const query = this.#loadShared(fromQ, (i * depth + d) * 4, 4);
+          for (let q = 0; q < 4; q++) b.line(ptx.fma.f32!, chain[q % chains]!, query[q]!, key[q]!, chain[q % chains]!);
+        });
+      }
+    };
+    const unrolled = 32;
+    b.repeat(Math.floor(depth / unrolled), () => {
+      part(0, unrolled);
+      b.line(binaryInstruction.add.s32!, fromK, fromK, unrolled * 4);
+      b.line(binaryInstruction.add.s32!, fromQ, fromQ, unrolled * 4);
+    });
+    part(0, depth % unrolled);
     return sums.map((chain) => combineAll(b, "sum", chain));
   }
 
@@ -372,15 +381,21 @@ export class SimtAttention {
     const { run, groups, strideV, strideK, tileKeys } = this.shape;
     const column = b.op("mad.lo.s32", "s32", place.lane, run * 4, read);
     const fromV = b.op("mad.lo.s32", "s32", place.key, 32 * strideV * 4, column);
+    const weights = b.op(ptx.move("s32"), "s32", place.weights);
     const width = Math.min(4, rows.length);
-    for (let key = 0; key < 32; key++) {
-      const weights = Array.from({ length: rows.length / width }, (_, i) =>
-        this.#loadShared(place.weights, (key * rows.length + i * width) * 4, width)).flat();
-      const values = Array.from({ length: groups }, (_, i) =>
-        this.#loadShared(fromV, (tileKeys * strideK + key * strideV + i * 32 * run) * 4, run)).flat();
-      rows.forEach((row, i) =>
-        row.acc.forEach((acc, j) => b.line(ptx.fma.f32!, acc, weights[i]!, values[j]!, acc)));
-    }
+    const unrolled = 8;
+    b.repeat(32 / unrolled, () => {
+      for (let key = 0; key < unrolled; key++) {
+        const each = Array.from({ length: rows.length / width }, (_, i) =>
+          this.#loadShared(weights, (key * rows.length + i * width) * 4, width)).flat();
+        const values = Array.from({ length: groups }, (_, i) =>
+          this.#loadShared(fromV, (tileKeys * strideK + key * strideV + i * 32 * run) * 4, run)).flat();
+        rows.forEach((row, i) =>
+          row.acc.forEach((acc, j) => b.line(ptx.fma.f32!, acc, each[i]!, values[j]!, acc)));
+      }
+      b.line(binaryInstruction.add.s32!, weights, weights, unrolled * rows.length * 4);
+      b.line(binaryInstruction.add.s32!, fromV, fromV, unrolled * strideV * 4);
+    });
   }
 
   #loadShared(base: Value, offset: number, width: number): Value[] {

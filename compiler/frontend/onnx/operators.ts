@@ -9,6 +9,7 @@ import { Einsum } from "./operators/einsum.js";
 import * as elementwise from "./operators/elementwise.js";
 import * as index from "./operators/index.js";
 import * as linalg from "./operators/linalg.js";
+import { LinearAttention } from "./operators/linear-attention.js";
 import * as movement from "./operators/movement.js";
 import * as normalisation from "./operators/normalisation.js";
 import * as quantise from "./operators/quantise.js";
@@ -52,7 +53,7 @@ const { Dropout, If, Loop, Scan } = control;
 const { Attention, FlexAttention, RotaryEmbedding, TensorScatter } = attention;
 const { BitCast, Cast, CastLike } = casts;
 const { AveragePool, CausalConvWithState, Conv, ConvInteger, ConvTranspose } = convolution;
-const { GlobalAveragePool, GlobalMaxPool, MaxPool } = convolution;
+const { GlobalAveragePool, GlobalMaxPool, MaxPool, QLinearConv } = convolution;
 const { DequantizeLinear, DynamicQuantizeLinear, QLinearMatMul, QuantizeLinear } = quantise;
 
 const standard: Entries = {
@@ -71,7 +72,7 @@ const standard: Entries = {
   ...from(9, { Compress, NonZero, Scan }),
   ...from(9, { Acosh, Asinh, Atanh, ConstantOfShape, Cosh, Erf, EyeLike, IsNaN }),
   ...from(9, { MeanVarianceNormalization, OneHot, Shrink, Sign, Sinh, Where }),
-  ...from(10, { ConvInteger, DequantizeLinear, QLinearMatMul, QuantizeLinear }),
+  ...from(10, { ConvInteger, DequantizeLinear, QLinearConv, QLinearMatMul, QuantizeLinear }),
   ...from(10, { IsInf, MatMulInteger, Mod, ThresholdedRelu }),
   ...from(11, { DynamicQuantizeLinear }),
   ...from(11, { BitShift, CumSum, GatherElements, GatherND, Range, Round }),
@@ -84,7 +85,7 @@ const standard: Entries = {
   ...from(23, { Attention, RMSNormalization, RotaryEmbedding }),
   ...from(24, { Swish, TensorScatter }),
   ...from(26, { BitCast }),
-  ...from(27, { CausalConvWithState }),
+  ...from(27, { CausalConvWithState, LinearAttention }),
   ...from(28, { SwiGLU }),
 };
 

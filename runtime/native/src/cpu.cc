@@ -19,6 +19,7 @@ namespace farrier {
 namespace {
 
 constexpr uint64_t memory_align = 256;
+constexpr uint64_t max_memory = uint64_t{1} << 56;
 
 // A shared object from bytes: what was hashed is what is loaded.
 class Library {
@@ -100,6 +101,7 @@ class Cpu final : public Device {
   uint64_t workspace_align() const override { return 64; }
 
   void* alloc(uint64_t bytes) override {
+    if (bytes > max_memory) fail("E_RT_OOM", "no host memory for " + std::to_string(bytes) + " bytes");
     const uint64_t rounded = std::max(memory_align, (bytes + memory_align - 1) / memory_align * memory_align);
     void* at = std::aligned_alloc(memory_align, rounded);
     if (at == nullptr) fail("E_RT_OOM", "no host memory for " + std::to_string(bytes) + " bytes");

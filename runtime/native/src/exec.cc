@@ -37,10 +37,13 @@ bool overlap(const void* a, uint64_t a_bytes, const void* b, uint64_t b_bytes) {
   return a_bytes > 0 && b_bytes > 0 && x < y + b_bytes && y < x + a_bytes;
 }
 
-uint64_t bytes_of(const farrier_tensor& tensor) {
-  int64_t count = 1;
-  for (int32_t d = 0; d < tensor.ndim; d++) count *= tensor.shape[d];  // shapes were checked against the plan's
-  return (static_cast<uint64_t>(count) * tensor.dtype.bits + 7) / 8;
+// Of a tensor whose shape is the plan's; false where no memory holds it.
+bool bytes_of(const farrier_tensor& tensor, uint64_t& bytes) {
+  uint64_t bits = tensor.dtype.bits;
+  for (int32_t d = 0; d < tensor.ndim; d++)
+    if (tensor.shape[d] < 0 || __builtin_mul_overflow(bits, static_cast<uint64_t>(tensor.shape[d]), &bits)) return false;
+  bytes = bits / 8 + (bits % 8 != 0 ? 1 : 0);
+  return true;
 }
 
 }  // namespace
@@ -82,8 +85,8 @@ const Plan& Exec::choose(const farrier_tensor* const* inputs, size_t count, size
 
 void Exec::check_input(const TensorSpec& spec, const farrier_tensor& tensor, const std::string& what, void*& at, uint64_t& bytes) const {
   const std::string name = what + " " + quoted(spec.name);
+  if (!bytes_of(tensor, bytes)) fail("E_SIZE_OVERFLOW", name + " has shape " + shape_text(tensor.shape, spec.shape.size()) + ", which no memory holds");
   if (!is_dense(tensor)) fail("E_RT_INPUT", name + " is not dense and row-major", "copy it to a contiguous tensor");
-  bytes = bytes_of(tensor);
   at = static_cast<uint8_t*>(tensor.data) + tensor.byte_offset;
   if (bytes == 0) return;
   if (!device().owns(tensor.device.device_type, tensor.device.device_id))

@@ -16,6 +16,7 @@ import { printShape } from "../../../ir/shape.js";
 import { add, div, int, isConst, mod, mul, one } from "../../../scalar/build.js";
 import type { Call } from "../call.js";
 import { apply, product, reduceKept, scalarLike } from "./common.js";
+import { difference, quantized } from "./quantise.js";
 import { lowest, slices, windowOf, type Window } from "./windows.js";
 
 /** Weights [out, in / groups, ...kernel] on [batch, in, ...]. */
@@ -78,9 +79,43 @@ export function ConvInteger(call: Call): Node {
   return convolved(call, centred(x, point, false), centred(weight, points, true), window, groups);
 }
 
+export function QLinearConv(call: Call): Node {
+  const { g } = call;
+  const [x, weight, bias] = [call.input(0), call.input(3), call.optional(8)];
+  const window = windowOf(call, x, kernelOf(call, weight));
+  const groups = call.attrs.int("group", 1);
+  const perOutput = (value: Node, axis: number): Node => {
+    if (value.shape.length === 0) return value;
+    const [first] = value.shape;
+    return reshape(
+      g,
+      value,
+      x.shape.map((_, i) => (i === axis ? first! : one)),
+    );
+  };
+  const left = difference(call, x, reshape(g, call.input(2), []));
+  const right = difference(call, weight, perOutput(call.input(5), 0));
+  const sums = biased(call, convolved(call, left, right, window, groups), bias);
+  const wide = (value: Node): Node => cast(g, value, "f32");
+  const factor = apply(
+    g,
+    "mul",
+    wide(reshape(g, call.input(1), [])),
+    wide(perOutput(call.input(4), 1)),
+  );
+  const scaled = apply(
+    g,
+    "div",
+    apply(g, "mul", wide(sums), factor),
+    wide(reshape(g, call.input(6), [])),
+  );
+  const point = reshape(g, call.input(7), []);
+  return quantized(call, scaled, point, point.dtype);
+}
+
 /** Zeros between the elements, then a convolution with the kernel turned round. */
 export function ConvTranspose(call: Call): Node {
-  const { g, attrs } = call;
+  const { attrs } = call;
   const [x, weight, bias] = [call.input(0), call.input(1), call.optional(2)];
   const groups = attrs.int("group", 1);
   const kernel = kernelOf(call, weight);
@@ -102,7 +137,8 @@ export function ConvTranspose(call: Call): Node {
   const cut = full.map((length, i) => {
     if (wanted === undefined) return [pads[i]!, pads[i + sizes.length]! - extra[i]!] as const;
     const total = length + extra[i]! - wanted[i]!;
-    const half = auto === "SAME_LOWER" ? Math.ceil(total / 2) : Math.floor(total / 2);
+    const spare = Math.max(0, total);
+    const half = auto === "SAME_LOWER" ? Math.ceil(spare / 2) : Math.floor(spare / 2);
     return [half, total - half - extra[i]!] as const;
   });
   // What is cut off a full correlation is padding that is not there.

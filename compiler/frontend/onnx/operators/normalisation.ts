@@ -113,20 +113,38 @@ export function GroupNormalization(call: Call): Node {
   return scaledBy(call, reshape(g, y, x.shape), s, b);
 }
 
-/** With the statistics of training. */
-export function BatchNormalization(call: Call): Node {
+/** With the statistics that are given; in training, with the batch's own, which move the others. */
+export function BatchNormalization(call: Call): readonly Node[] {
   const { g, attrs } = call;
   const [x, scale, bias] = [call.input(0), call.input(1), call.input(2)];
   const rank = x.shape.length;
-  attrs.ignore("momentum", "spatial");
-  if (attrs.flag("training_mode")) throw call.unsupported("training");
+  attrs.ignore("spatial");
+  const trains = attrs.flag("training_mode");
+  const momentum = attrs.float("momentum", Math.fround(0.9));
   const epsilon = epsilonOf(call);
-  const each = (vector: Node): Node => perChannel(call, vector, rank);
-  const [mean, variance] = [cast(g, call.input(3), x.dtype), cast(g, call.input(4), x.dtype)];
-  const inverse = apply(g, "rsqrt", apply(g, "add", variance, scalarLike(g, variance, epsilon)));
-  const factor = apply(g, "mul", cast(g, scale, x.dtype), inverse);
-  const centred = apply(g, "sub", x, each(mean));
-  return apply(g, "add", apply(g, "mul", centred, each(factor)), each(cast(g, bias, x.dtype)));
+  const each = (vector: Node): Node => perChannel(call, cast(g, vector, x.dtype), rank);
+  const given = [call.input(3), call.input(4)] as const;
+  const [mean, variance] = trains ? batchStatistics(call, x) : given.map(each);
+  const inverse = apply(g, "rsqrt", apply(g, "add", variance!, scalarLike(g, x, epsilon)));
+  const factor = apply(g, "mul", each(scale), inverse);
+  const centred = apply(g, "sub", x, mean!);
+  const y = apply(g, "add", apply(g, "mul", centred, factor), each(bias));
+  if (!trains) return [y];
+  const moved = [mean!, variance!].map((fresh, i) => {
+    const old = given[i]!;
+    const current = cast(g, reshape(g, fresh, old.shape), old.dtype);
+    const kept = apply(g, "mul", old, scalarLike(g, old, momentum));
+    return apply(g, "add", kept, apply(g, "mul", current, scalarLike(g, old, 1 - momentum)));
+  });
+  return [y, ...moved];
+}
+
+/** Mean and variance over all axes but the channels'. */
+function batchStatistics({ g }: Call, x: Node): [Node, Node] {
+  const axes = x.shape.flatMap((_, axis) => (axis === 1 ? [] : [axis]));
+  const mean = reduceKept(g, "mean", x, axes);
+  const centred = apply(g, "sub", x, broadcastTo(g, mean, x.shape));
+  return [mean, reduceKept(g, "mean", apply(g, "mul", centred, centred), axes)];
 }
 
 export function LpNormalization(call: Call): Node {

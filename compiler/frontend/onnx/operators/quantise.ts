@@ -78,7 +78,7 @@ export function QuantizeLinear(call: Call): Node {
 }
 
 /** Rounded to nearest even, moved by the zero point and clamped. */
-function quantized(call: Call, x: Node, point: Node | undefined, dtype: DType): Node {
+export function quantized(call: Call, x: Node, point: Node | undefined, dtype: DType): Node {
   const { g } = call;
   if (isFloat(dtype)) return cast(g, x, dtype);
   // Whole numbers of 16 bits and more are exact from f32 on.
@@ -109,12 +109,12 @@ export function DequantizeLinear(call: Call): Node {
   const centred =
     point === undefined || isFloat(x.dtype)
       ? cast(g, x, scale.dtype)
-      : cast(g, minus(call, x, spread(call, point, x, axis, block)), scale.dtype);
+      : cast(g, difference(call, x, spread(call, point, x, axis, block)), scale.dtype);
   return cast(g, apply(g, "mul", centred, factor), dtype);
 }
 
 /** The difference of small integers, which may need a sign and a bit more. */
-function minus(call: Call, x: Node, point: Node): Node {
+export function difference(call: Call, x: Node, point: Node): Node {
   const { g } = call;
   const wide = dtypes[x.dtype].bits >= 32 ? x.dtype : "i32";
   return apply(g, "sub", cast(g, x, wide), cast(g, point, wide));
@@ -142,8 +142,8 @@ export function QLinearMatMul(call: Call): Node {
     if (value.shape.every((dim) => isConst(dim, 1))) return reshape(g, value, []);
     return rows && value.shape.length === 1 ? unsqueeze(g, value, [-1]) : value;
   };
-  const left = minus(call, a, parameter(2, true));
-  const right = minus(call, b, parameter(5, false));
+  const left = difference(call, a, parameter(2, true));
+  const right = difference(call, b, parameter(5, false));
   const sums = cast(g, matmul(g, left, right), "f32");
   const wide = (node: Node): Node => cast(g, node, "f32");
   const factors = apply(g, "mul", wide(parameter(1, true)), wide(parameter(4, false)));
