@@ -4,7 +4,7 @@ import { below, isNode, type Graph, type Node } from "../ir/graph.js";
 import type { OpAttrs, OpName } from "../ir/ops.js";
 import { roles } from "../kernel/analysis.js";
 import type { Buffer, PlannedKernel } from "../kernel/memory.js";
-import { isConst } from "../scalar/build.js";
+import { constValue, isConst } from "../scalar/build.js";
 
 /** What an operator is called; null where it moves or names values and computes nothing. */
 const words: { readonly [O in OpName]: ((attrs: OpAttrs[O]) => string) | null } = {
@@ -78,7 +78,8 @@ export class KernelNames {
     const order = [...inside].sort((a, b) => a.id - b.id);
     const prologue = named(order.filter((node) => before.has(node)));
     const epilogue = named(order.filter((node) => !before.has(node)));
-    const modules = anchor === undefined ? this.#modulesIn(inside, reads) : this.#modulesOf(anchor);
+    const modules =
+      anchor === undefined ? this.#modulesIn(inside, reads) : this.#modulesOf(anchor, inside);
     const part = modules.length > 0 ? partOf(modules) : commonPart(this.#partsOf(reads));
     for (const buffer of writes) if (part !== null) this.#parts.set(buffer, part);
     return { computes: headline(anchor, modules, part, epilogue), prologue, epilogue, part };
@@ -106,9 +107,19 @@ export class KernelNames {
     return inside;
   }
 
-  /** Names of the matrices that an anchor multiplies by. */
-  #modulesOf(anchor: Node): string[] {
-    return anchor.inputs.filter((input) => this.weights.has(input)).flatMap(moduleNames);
+  /** Names of the matrices that an anchor multiplies by, or else of what it gives. */
+  #modulesOf(anchor: Node, inside: ReadonlySet<Node>): string[] {
+    const weights = anchor.inputs.filter((input) => this.weights.has(input));
+    const names = weights.flatMap(moduleNames);
+    if (names.length > 0 || weights.length === 0) return names;
+    const name = (node: Node): string | undefined => this.graph.builder.nameOf(node);
+    const own = name(anchor);
+    if (own !== undefined) return [own];
+    const parts = [...inside].filter(
+      (node): node is Node<"slice"> => isNode(node, "slice") && node.inputs[0] === anchor,
+    );
+    const start = (node: Node<"slice">): number => constValue(node.attrs.starts.at(-1)!) ?? 0;
+    return parts.sort((a, b) => start(a) - start(b)).flatMap((node) => name(node) ?? []);
   }
 
   #modulesIn(inside: ReadonlySet<Node>, reads: readonly Buffer[]): string[] {

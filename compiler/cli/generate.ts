@@ -1,7 +1,7 @@
 import type { AddCommand } from "./main.js";
 import type { Model, Tensor } from "../../runtime/node/index.js";
 import { FarrierError } from "../errors.js";
-import { isBundle, withModel } from "./open.js";
+import { existing, isBundle, withModel } from "./open.js";
 import { compileOptions, count, withModelOptions, type RawCompileOptions } from "./options.js";
 import { Output } from "./output.js";
 
@@ -44,6 +44,7 @@ export const generateCommand: AddCommand = (program) => {
     .option("--json", "one event a line");
   withModelOptions(command).action(async (place: string, raw: Raw) => {
     const output = new Output(raw.json === true);
+    existing(place);
     if (raw.prompt !== undefined)
       throw new FarrierError("E_UNSUPPORTED", "prompts as text are not supported yet", {
         where: "--prompt",

@@ -3,7 +3,7 @@ import type { Model, Tensor } from "../../runtime/node/index.js";
 import { FarrierError } from "../errors.js";
 import { writeSafetensors } from "../frontend/files/write-safetensors.js";
 import type { DType } from "../ir/dtype.js";
-import { isBundle, withModel } from "./open.js";
+import { existing, isBundle, withModel } from "./open.js";
 import { compileOptions, count, withModelOptions, type RawCompileOptions } from "./options.js";
 import { Output } from "./output.js";
 import { dimsFromShapes } from "./profile.js";
@@ -51,6 +51,7 @@ export const runCommand: AddCommand = (program) => {
     .option("--json", "one event a line");
   withModelOptions(command).action(async (place: string, raw: Raw) => {
     const output = new Output(raw.json === true);
+    existing(place);
     const given = raw.input ?? {};
     const options = compileOptions(raw);
     const dims =

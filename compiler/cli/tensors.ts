@@ -1,4 +1,5 @@
 /** Tensors between files, models and numbers. */
+import fs from "node:fs";
 import { Tensor } from "../../runtime/node/index.js";
 import { FarrierError } from "../errors.js";
 import { SafetensorsFile } from "../frontend/files/safetensors.js";
@@ -13,6 +14,7 @@ export interface FileTensor {
 
 /** All tensors of a safetensors file. */
 export function readTensors(file: string): Map<string, FileTensor> {
+  if (!fs.existsSync(file)) throw new FarrierError("E_NOT_FOUND", "no such file", { file });
   const source = SafetensorsFile.open(file);
   return new Map(
     [...source.tensors].map(([name, { dtype, shape }]) => [

@@ -2,7 +2,7 @@ import type { AddCommand } from "./main.js";
 import type { Model } from "../../runtime/node/index.js";
 import { exitStatus, FarrierError } from "../errors.js";
 import { dimsFromShapes } from "./profile.js";
-import { isBundle, withModel } from "./open.js";
+import { existing, isBundle, withModel } from "./open.js";
 import { compileOptions, number, withModelOptions, type RawCompileOptions } from "./options.js";
 import { Output } from "./output.js";
 import { asInput, compare, numbersOf, readTensors, type FileTensor } from "./tensors.js";
@@ -38,6 +38,7 @@ export const verifyCommand: AddCommand = (program, finish) => {
     .option("--json", "one event a line");
   withModelOptions(command).action(async (place: string, raw: Raw) => {
     const output = new Output(raw.json === true);
+    existing(place);
     const golden = readTensors(raw.golden);
     const options = compileOptions(raw);
     const dims =

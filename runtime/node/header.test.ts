@@ -20,6 +20,7 @@ describe.skipIf(!existsSync(join(library, "libfarrier.so")))("farrier.h", () => 
     return execFileSync(program, [bundle, device], {
       env: { ...process.env, LD_LIBRARY_PATH: library, ...env },
       encoding: "utf8",
+      stdio: "pipe",
     });
   };
 

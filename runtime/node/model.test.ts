@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { addon } from "./addon.js";
 import { FarrierRuntimeError, load, Tensor, type Model } from "./index.js";
-import { writeBundle, writeManifest, type BundleParts } from "./testing/bundle.js";
+import { missingAddon, writeBundle, writeManifest, type BundleParts } from "./testing/bundle.js";
 import { scaleBundle } from "./testing/scale.js";
 
 const root = mkdtempSync(join(tmpdir(), "farrier-runtime-"));
@@ -36,7 +36,7 @@ const code = async (promise: Promise<unknown>): Promise<string> => (await failur
 
 const x23 = new Tensor("f32", [2, 3], new Float32Array([1, 2, 3, 4, 5, 6]));
 
-describe("a bundle on the CPU", () => {
+describe.skipIf(missingAddon !== null)("a bundle on the CPU", () => {
   let model: Model;
   beforeAll(async () => {
     model = await load(fresh());
@@ -157,7 +157,7 @@ describe("a bundle on the CPU", () => {
   });
 });
 
-describe("the addon", () => {
+describe.skipIf(missingAddon !== null)("the addon", () => {
   const dl = [2, 32] as const;
 
   async function bound(): Promise<{
@@ -263,7 +263,7 @@ describe("the addon", () => {
   });
 });
 
-describe("a damaged bundle", () => {
+describe.skipIf(missingAddon !== null)("a damaged bundle", () => {
   const opens = (dir: string): Promise<string> =>
     load(dir).then(
       async (model) => {

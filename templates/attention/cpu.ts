@@ -124,11 +124,18 @@ function sizesOf(desc: AttentionDesc, { rows, keys }: AttentionCpuConfig) {
   };
 }
 
-/** One body in a block below a row's, with the lines of both. */
-function body(emitter: CEmitter, value: Expr, row: Block, leaves: readonly Binding[]) {
+interface Body {
+  /** Lines of the loop around it, and of its own. */
+  readonly row: Block;
+  readonly element: Block;
+  readonly value: string;
+}
+
+/** One body in a loop inside a row's. */
+function body(emitter: CEmitter, value: Expr, row: Block, leaves: readonly Binding[]): Body {
   const element = emitter.block(row, leaves);
   emitter.mark([value]);
-  return { value: emitter.value(value, element), element };
+  return { row, element, value: emitter.value(value, element) };
 }
 
 function renderAttention(desc: AttentionDesc, config: AttentionCpuConfig): KernelText {
@@ -138,73 +145,19 @@ function renderAttention(desc: AttentionDesc, config: AttentionCpuConfig): Kerne
   const rowsTotal = mul(extents.r, extents.q);
   const rowTasks = ceilDiv(rowsTotal, int(config.rows));
   const sizes = sizesOf(desc, config);
-  const task = emitter.block(emitter.root, [
-    [desc.b, "b"],
-    [desc.g, "g"],
-  ]);
-  const row = (): Block =>
-    emitter.block(task, [
-      [desc.r, "r"],
-      [desc.q, "q"],
-    ]);
-  const key = (): Block => emitter.block(task, [[desc.k, "k"]]);
-  emitter.mark([extents.k, desc.bounds.first, desc.bounds.end]);
-
-  const [bounds, queryRow, scoreRow, storeRow] = [row(), row(), row(), row()];
-  const keyExtent = emitter.value(extents.k, task);
-  const first = emitter.value(desc.bounds.first, bounds);
-  const end = emitter.value(desc.bounds.end, bounds);
-  const query = body(emitter, cast(desc.queries, "f32"), queryRow, [[desc.d, "d"]]);
-  const [keyRow, valueRow] = [key(), key()];
-  const keys = body(emitter, cast(desc.keys, "f32"), keyRow, [[desc.d, "d"]]);
-  const values = body(emitter, cast(desc.values, "f32"), valueRow, [[desc.e, "e"]]);
-  const score = body(emitter, desc.score, scoreRow, [
-    [desc.k, "k"],
-    [param("score", "f32"), "score"],
-  ]);
-  const difference = param("difference", "f32");
-  const weight = body(emitter, unary("exp", difference), row(), [[difference, "difference"]]);
-  const rescale = body(emitter, unary("exp", difference), row(), [[difference, "difference"]]);
-  const storeElement = emitter.block(storeRow, [
-    [desc.e, "e"],
-    [param("acc", "f32"), "acc"],
-  ]);
-  emitter.stores(desc.stores, storeElement);
-
+  const bodies = bodiesOf(emitter, desc);
   const view: AttentionView = {
     ...sizes,
+    ...bodies,
     rowTasks: outer(rowTasks),
     rowsPerTask: outer(ceilDiv(rowsTotal, rowTasks)),
     rowsTotal: outer(rowsTotal),
     queryExtent: outer(extents.q),
-    keyExtent,
     groups: [
       { name: "g", extent: outer(extents.g) },
       { name: "b", extent: outer(extents.b) },
     ],
-    taskLines: indent(task.lines, 2),
-    boundsRow: indent(bounds.lines, 4),
-    first,
-    end,
-    queryRow: indent(queryRow.lines, 4),
-    queryElement: indent(query.element.lines, 8),
-    query: query.value,
-    keyRow: indent(keyRow.lines, 8),
-    keyElement: indent(keys.element.lines, 10),
-    key: keys.value,
     scale: literal("f32", desc.scale),
-    scoreRow: indent(scoreRow.lines, 6),
-    scoreElement: indent(score.element.lines, 8),
-    score: score.value,
-    weightElement: indent(weight.element.lines, 8),
-    weight: weight.value,
-    rescaleLines: indent(rescale.element.lines, 8),
-    rescale: rescale.value,
-    valueRow: indent(valueRow.lines, 6),
-    valueElement: indent(values.element.lines, 10),
-    value: values.value,
-    storeRow: indent(storeRow.lines, 4),
-    storeElement: indent(storeElement.lines, 6),
     head: indent(emitter.head(), 2),
   };
   const elements =
@@ -222,5 +175,68 @@ function renderAttention(desc: AttentionDesc, config: AttentionCpuConfig): Kerne
       tasks: mul(mul(extents.b, extents.g), rowTasks),
       scratchBytes: elements * 4,
     },
+  };
+}
+
+/** Every body of the desc as text; the task's own lines last, since bodies add to them. */
+function bodiesOf(emitter: CEmitter, desc: AttentionDesc) {
+  const task = emitter.block(emitter.root, [
+    [desc.b, "b"],
+    [desc.g, "g"],
+  ]);
+  const row = (): Block =>
+    emitter.block(task, [
+      [desc.r, "r"],
+      [desc.q, "q"],
+    ]);
+  const key = (): Block => emitter.block(task, [[desc.k, "k"]]);
+  const as32 = (value: Expr): Expr => cast(value, "f32");
+  emitter.mark([desc.extents.k, desc.bounds.first, desc.bounds.end]);
+  const keyExtent = emitter.value(desc.extents.k, task);
+  const bounds = row();
+  const [first, end] = [desc.bounds.first, desc.bounds.end].map((bound) =>
+    emitter.value(bound, bounds),
+  ) as [string, string];
+  const query = body(emitter, as32(desc.queries), row(), [[desc.d, "d"]]);
+  const keys = body(emitter, as32(desc.keys), key(), [[desc.d, "d"]]);
+  const values = body(emitter, as32(desc.values), key(), [[desc.e, "e"]]);
+  const score = body(emitter, desc.score, row(), [
+    [desc.k, "k"],
+    [param("score", "f32"), "score"],
+  ]);
+  const difference = param("difference", "f32");
+  const exp = (): Body =>
+    body(emitter, unary("exp", difference), row(), [[difference, "difference"]]);
+  const [weight, rescale] = [exp(), exp()];
+  const storeRow = row();
+  const storeElement = emitter.block(storeRow, [
+    [desc.e, "e"],
+    [param("acc", "f32"), "acc"],
+  ]);
+  emitter.stores(desc.stores, storeElement);
+  return {
+    keyExtent,
+    first,
+    end,
+    boundsRow: indent(bounds.lines, 4),
+    queryRow: indent(query.row.lines, 4),
+    queryElement: indent(query.element.lines, 8),
+    query: query.value,
+    keyRow: indent(keys.row.lines, 8),
+    keyElement: indent(keys.element.lines, 10),
+    key: keys.value,
+    scoreRow: indent(score.row.lines, 6),
+    scoreElement: indent(score.element.lines, 8),
+    score: score.value,
+    weightElement: indent(weight.element.lines, 8),
+    weight: weight.value,
+    rescaleLines: indent(rescale.element.lines, 8),
+    rescale: rescale.value,
+    valueRow: indent(values.row.lines, 6),
+    valueElement: indent(values.element.lines, 10),
+    value: values.value,
+    storeRow: indent(storeRow.lines, 4),
+    storeElement: indent(storeElement.lines, 6),
+    taskLines: indent(task.lines, 2),
   };
 }

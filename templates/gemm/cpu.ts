@@ -133,8 +133,6 @@ function gridOf(desc: GemmDesc, config: GemmCpuConfig): Grid {
   };
 }
 
-const text = (block: Block, columns: number): string => indent(block.lines, columns);
-
 function renderGemm(desc: GemmDesc, config: GemmCpuConfig): KernelText {
   const emitter = new CEmitter(desc.operands);
   const grid = gridOf(desc, config);
@@ -150,38 +148,13 @@ function renderGemm(desc: GemmDesc, config: GemmCpuConfig): KernelText {
     emitter.root,
     moving.map(({ coord, name }): Binding => [coord, name]),
   );
-  const stages = desc.stages.map((stage, index) => ({
-    param: param(stage.name, stage.finish.type),
-    name: `stage${index}`,
-    type: cType(stage.finish.type).value,
-    rowsMax: config.rows,
-  }));
-  const staged = stages.map(({ param, name }): Binding => [param, `${name}[r]`]);
-  const stageBlock = emitStages(
-    emitter,
-    desc,
-    batch,
-    stages.map(({ name }) => name),
-    outer(desc.kExtent),
-  );
   const ldc = config.panels * panelColumns + 16;
   const [aElements, cElements] = [config.rows * lda, config.rows * ldc];
   const right = rightOperand(emitter, desc, batch, real, cElements);
-
-  const aRow = emitter.block(batch, [[desc.m, "m"], ...staged]);
-  const aElement = emitter.block(aRow, [[desc.k, "k"]]);
-  emitter.mark([desc.a]);
-  const aValue = emitter.value(desc.a, aElement);
-
-  const cRow = emitter.block(batch, [[desc.m, "m"], ...staged]);
-  const accumulators = ["acc0", "acc1"].slice(0, desc.group).map((name, index): Binding => {
-    const at = desc.group === 1 ? "j" : `j * ${desc.group} + ${index}`;
-    return [param(name, desc.dtype === "f64" ? "f64" : "f32"), `from[${at}]`];
-  });
-  const cElement = emitter.block(cRow, [[desc.n, "n"], ...accumulators]);
-  emitter.stores(desc.stores, cElement);
-
+  const bodies = bodiesOf(emitter, desc, batch, config.rows);
   const view: GemmView = {
+    ...right,
+    ...bodies,
     real,
     rowTasks: outer(grid.rowTasks),
     rowsPerTask: outer(grid.rowsPerTask),
@@ -192,33 +165,67 @@ function renderGemm(desc: GemmDesc, config: GemmCpuConfig): KernelText {
     kExtent: outer(desc.kExtent),
     panels: outer(grid.panels),
     batch: moving.map(({ name, extent }) => ({ name, extent: outer(extent) })),
-    batchLines: text(batch, 2),
+    batchLines: indent(batch.lines, 2),
     tileDepth,
     tallestTile,
     aElements,
     ldc,
-    hasStages: stages.length > 0,
-    stages: stages.map(({ name, type, rowsMax }) => ({ name, type, rowsMax })),
-    stageLines: text(stageBlock, 4),
-    aRow: text(aRow, 6),
-    aElement: text(aElement, 8),
-    aValue,
-    ...right,
     logicalColumns: panelColumns / desc.group,
-    cRow: text(cRow, 4),
-    cElement: text(cElement, 6),
     head: indent(emitter.head(), 2),
   };
   const bElements = desc.b.kind === "strided" ? config.panels * panelColumns * tileDepth : 0;
+  const bytes = dtypes[real === "double" ? "f64" : "f32"].bits / 8;
   return {
-    text: cModule("gemm/cpu.c.hbs", view, { lanes: stages.length > 0, tiles: [right.storage] }),
+    text: cModule("gemm/cpu.c.hbs", view, {
+      lanes: desc.stages.length > 0,
+      tiles: [right.storage],
+    }),
     scalars: emitter.scalars.list(),
     launch: {
       kind: "cpu",
       tasks: mul(grid.batch, mul(grid.rowTasks, grid.columnTasks)),
-      scratchBytes:
-        ((aElements + cElements + bElements) * dtypes[real === "double" ? "f64" : "f32"].bits) / 8,
+      scratchBytes: (aElements + cElements + bElements) * bytes,
     },
+  };
+}
+
+/** Prologue and epilogue: A's body over (m, k), the stores over (m, n), both with the row's stages. */
+function bodiesOf(emitter: CEmitter, desc: GemmDesc, batch: Block, rowsMax: number) {
+  const stages = desc.stages.map((stage, index) => ({
+    param: param(stage.name, stage.finish.type),
+    view: { name: `stage${index}`, type: cType(stage.finish.type).value, rowsMax },
+  }));
+  const stageBlock = emitStages(
+    emitter,
+    desc,
+    batch,
+    stages.map(({ view }) => view.name),
+  );
+  const row = (): Block =>
+    emitter.block(batch, [
+      [desc.m, "m"],
+      ...stages.map(({ param, view }): Binding => [param, `${view.name}[r]`]),
+    ]);
+  const aRow = row();
+  const aElement = emitter.block(aRow, [[desc.k, "k"]]);
+  emitter.mark([desc.a]);
+  const aValue = emitter.value(desc.a, aElement);
+  const cRow = row();
+  const accumulators = ["acc0", "acc1"].slice(0, desc.group).map((name, index): Binding => {
+    const at = desc.group === 1 ? "j" : `j * ${desc.group} + ${index}`;
+    return [param(name, desc.dtype === "f64" ? "f64" : "f32"), `from[${at}]`];
+  });
+  const cElement = emitter.block(cRow, [[desc.n, "n"], ...accumulators]);
+  emitter.stores(desc.stores, cElement);
+  return {
+    hasStages: stages.length > 0,
+    stages: stages.map(({ view }) => view),
+    stageLines: indent(stageBlock.lines, 4),
+    aRow: indent(aRow.lines, 6),
+    aElement: indent(aElement.lines, 8),
+    aValue,
+    cRow: indent(cRow.lines, 4),
+    cElement: indent(cElement.lines, 6),
   };
 }
 
@@ -228,8 +235,8 @@ function emitStages(
   desc: GemmDesc,
   batch: Block,
   names: readonly string[],
-  depth: string,
 ): Block {
+  const depth = emitter.value(desc.kExtent, emitter.root);
   const block = emitter.block(batch, [[desc.m, "m"]]);
   desc.stages.forEach((stage, index) => {
     emitStage(emitter, stage, block, desc.k, depth);

@@ -2,9 +2,9 @@
 import type { MapDesc } from "../../compiler/kernel/desc.js";
 import type { FamilyTemplate, KernelText } from "../../compiler/kernel/family.js";
 import type { Expr } from "../../compiler/scalar/expr.js";
-import { CEmitter, type Block } from "../../compiler/codegen/c/emitter.js";
+import { CEmitter } from "../../compiler/codegen/c/emitter.js";
 import { cModule } from "../../compiler/codegen/c/module.js";
-import { ceilDiv, constValue, int, isOp, mul, one } from "../../compiler/codegen/expressions.js";
+import { ceilDiv, int, isOp, mul, one } from "../../compiler/codegen/expressions.js";
 import { indent, type View } from "../../compiler/codegen/render.js";
 
 export interface MapCpuConfig {

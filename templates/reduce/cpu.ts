@@ -6,10 +6,13 @@ import { cModule } from "../../compiler/codegen/c/module.js";
 import { emitStage } from "../../compiler/codegen/c/stage.js";
 import { ceilDiv, div, int, isOp, max, mul, one } from "../../compiler/codegen/expressions.js";
 import { indent, type View } from "../../compiler/codegen/render.js";
+import { prefersColumns, renderColumns } from "./cpu-columns.js";
 import { isHostExpr } from "../../compiler/codegen/scalars.js";
 
 export interface ReduceCpuConfig {
-  /** Elements that a task reduces, about. */
+  /** Along which axis the vectorised loop goes: the reduced one, or across rows. */
+  readonly layout: "rows" | "columns";
+  /** By rows: elements that a task reduces, about. */
   readonly block: number;
 }
 
@@ -29,8 +32,13 @@ interface ReduceView extends View {
 
 export const reduceCpu: FamilyTemplate<"reduce", ReduceCpuConfig> = {
   family: "reduce",
-  candidates: () => [{ block: 16384 }, { block: 65536 }],
-  render: (desc, config) => renderRows(desc, config),
+  candidates: (desc) => [
+    ...(prefersColumns(desc) ? [{ layout: "columns", block: 0 } as const] : []),
+    { layout: "rows", block: 16384 },
+    { layout: "rows", block: 65536 },
+  ],
+  render: (desc, config) =>
+    config.layout === "columns" ? renderColumns(desc) : renderRows(desc, config),
 };
 
 function renderRows(desc: ReduceDesc, { block }: ReduceCpuConfig): KernelText {

@@ -23,7 +23,8 @@ describe("compile", () => {
     bundle = path.join(temporaryDirectory(), "llama.farrier");
     const { status, out } = await farrier("compile", llama, ...gpu, "-o", bundle);
     expect({ status, out }).toMatchObject({ status: 0 });
-    expect(out).toContain(`${bundle}\n  sm_80 main: 11 launches (30 without fusion)`);
+    expect(out.startsWith(`${bundle}\n`)).toBe(true);
+    expect(out).toMatch(/^ {2}sm_80 main: 11 launches \(\d+ without fusion\), /m);
   });
 
   it("names the bundle after the model by default", async () => {
@@ -224,11 +225,9 @@ describe("compile refuses", () => {
     expect({ status: said.status, err: said.err }).toMatchObject({ status });
     for (const text of says) expect(said.err).toContain(text);
     expect(said.out).toBe("");
-    const output = args[args.indexOf("-o") + 1] ?? "";
-    if (output.startsWith("/tmp")) {
-      const parent = path.dirname(output);
-      expect(fs.existsSync(parent) ? listed(parent) : []).toEqual([]);
-    }
+    const output = args.includes("-o") ? args[args.indexOf("-o") + 1]! : to();
+    const parent = path.dirname(output);
+    if (parent !== "/proc") expect(fs.existsSync(parent) ? listed(parent) : []).toEqual([]);
   });
 
   it.each(bad)("$what, as an event", async ({ argv, status }) => {
@@ -261,7 +260,7 @@ describe("explain MODEL", () => {
   it("prints launches before and after, kernels, and why values pass through memory", async () => {
     const { status, out } = await farrier("explain", llama, ...gpu);
     expect(status).toBe(0);
-    expect(out).toContain("main: 11 launches (30 without fusion)");
+    expect(out).toMatch(/^main: 11 launches \(\d+ without fusion\)$/m);
     expect(out).toContain("product: model.layers.0.self_attn.{q_proj, k_proj, v_proj}");
     expect(out).toContain("before it: RMS norm");
     expect(out).toContain("passes from one product or attention to another");

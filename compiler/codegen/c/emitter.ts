@@ -50,7 +50,7 @@ export class Block {
   }
 
   find<T>(look: (block: Block) => T | undefined): T | undefined {
-    for (let block: Block | null = this as Block; block !== null; block = block.parent) {
+    for (let block: Block | null = this; block !== null; block = block.parent) {
       const found = look(block);
       if (found !== undefined) return found;
     }

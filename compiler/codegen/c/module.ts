@@ -20,7 +20,8 @@ export function cModule(template: string, view: View, preludes: Preludes): strin
   if (tiles.length > 0) parts.push(renderTemplate("prelude/cpu-vector.c.hbs", { lda }));
   for (const storage of tiles)
     parts.push(renderTemplate("prelude/cpu-tile.c.hbs", tileView(storage)));
-  return [...parts, renderTemplate(template, view)].join("\n");
+  // Holes without statements leave lines of blanks.
+  return [...parts, renderTemplate(template, view).replaceAll(/^ *\n/gm, "")].join("\n");
 }
 
 /** Depth of the blocks that tiles multiply: a tile of each operand stays in L1. */
@@ -47,7 +48,7 @@ function tileView(storage: TileStorage): View {
     rows,
     row: Array.from({ length: rows }, (_, index) => index),
   });
-  return { ...names, tiles: tileRows.map(tile), thin: [1, 2].map(tile) };
+  return { ...names, tiles: tileRows.map(tile), thin: [1, 2, 4].map(tile) };
 }
 
 export function tileStorage(dtype: DType): TileStorage {

@@ -50,6 +50,14 @@ export function reducerOf(kind: Stage["kind"], type: DType): Reducer {
   };
 }
 
+/** One step of a reduction of `v` into `a`, as the prelude's reducers do it. */
+export function stepOf(kind: Stage["kind"], type: DType): string {
+  if (kind === "sum") return "a + v";
+  if (kind === "prod") return "a * v";
+  const beyond = kind === "max" ? ">" : "<";
+  return isFloat(type) ? `(v ${beyond} a) | (v != v) ? v : a` : `v ${beyond} a ? v : a`;
+}
+
 /**
  * Prints the loops of `stage` over `axis` into `block` and binds its finished value there.
  * `axisExtent` is a name that is visible in `block`.

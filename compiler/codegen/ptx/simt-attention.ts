@@ -29,8 +29,6 @@ export interface SimtAttentionConfig {
 
 /** Holes of `attention/sm80-simt.ptx.hbs` besides the kernel's header. */
 type SimtAttentionView = {
-  /** One block may take all registers: ptxas would else spill to fit more than run at a time. */
-  readonly unbounded: boolean;
   readonly index: string[];
   readonly queries: string[];
   readonly setup: string[];
@@ -156,7 +154,6 @@ export class SimtAttention {
     const finish = this.kernel.section();
     b.into(finish, () => rows.forEach((row) => this.#finish(place, row, finish)));
     return {
-      unbounded: this.#config.rows < 8 || this.shape.threads === 256,
       index: this.#index.lines(), queries: this.#queries.lines(), setup: this.#setup.lines(), ahead: stages === 2,
       started: b.reg("pred").text, step: step.text, stage: stage.lines(), compute: compute.lines(), store: store.lines(),
       advance: advance.lines(), more: b.reg("pred").text, steps: keys.steps.text, total: total.lines(),

@@ -32,8 +32,6 @@ export interface SimtGemmConfig {
 
 /** Holes of `gemm/sm80-simt.ptx.hbs` besides the kernel's header. */
 type SimtGemmView = {
-  /** Blocks that a multiprocessor is to hold: keeps ptxas from spending every register. */
-  readonly residents: number;
   readonly index: string[];
   readonly normalised: boolean;
   readonly statistics: string[];
@@ -143,9 +141,7 @@ export class SimtGemm {
     const { give, take, other } = this.#merge(place, shared, groups, tm * tn);
     const epilogue = this.kernel.section();
     this.#epilogue(epilogue, m0, n0, statistics, place);
-    const registers = 64 + 2 * tm * tn;
     return {
-      residents: Math.max(1, Math.floor(65536 / (registers * gemmThreads(this.#config)))),
       index: this.#index.lines(), normalised: this.#desc.stages.length > 0, statistics: this.#statistics.lines(),
       setup: this.#setup.lines(), started: b.reg("pred").text, step: step.text, pending: stages - 2,
       stage: stage.lines(), compute: compute.lines(), store: store.lines(), more: b.reg("pred").text,

@@ -65,12 +65,13 @@ interface Access {
 }
 
 interface Split {
-  /** Position on the fast and on the slow side, in groups of lanes, and in the tile. */
+  /** Position on the fast and on the slow side, in groups of lanes. */
   readonly fast: Value;
   readonly slow: Value;
-  readonly at: Value;
-  /** Positions on the slow side after the first access, where the fast one is the same. */
-  readonly steps: number | null;
+  /** Whether the access is inside the tile; null: always. */
+  readonly within: Value | null;
+  /** Positions on the slow side after the first access with the same place on the fast one. */
+  readonly steps: number;
 }
 
 const bytes = 4;
@@ -168,22 +169,20 @@ export class TileCopy {
     const b = this.#b;
     const groups = columns.size / lanes;
     if (!Number.isInteger(groups)) throw bug(`a tile of ${columns.size} columns in groups of ${lanes}`);
-    const total = rows.size * groups;
     const rowsFirst = lanes === 1 && !this.#alongColumns();
-    const places = b.into(setup, () => this.#split(outer, total, rowsFirst ? rows.size : groups));
+    const slowSide = rowsFirst ? columns : rows;
+    const places = b.into(setup, () => this.#split(outer, rowsFirst ? rows.size : groups, rowsFirst ? groups : rows.size));
     const columnPieces = new Map<string, Piece>();
     const rowPieces = new Map<string, Piece>();
-    const slowSide = rowsFirst ? columns : rows;
     const slowStride = this.#slowStride(slowSide);
     const firsts = new Map<string, Access>();
-    return places.map(({ fast, slow, at, steps }, i) => {
-      const within = (i + 1) * threads <= total ? null : b.into(setup, () => b.op(ptx.setp("lt", "s32"), "pred", at, total));
+    return places.map(({ fast, slow, within, steps }) => {
       const [r, c] = rowsFirst ? [fast, slow] : [slow, fast];
       const row = memoise(rowPieces, r.text, () => this.#side(outer, rows, r, loop === "rows" ? body : setup, setup, 1));
       const column = memoise(columnPieces, c.text, () => this.#side(outer, columns, c, loop === "columns" ? body : setup, setup, lanes));
       const access = this.#access(row, column, within, setup, body);
       const first = firsts.get(fast.text);
-      if (first === undefined || steps === null) {
+      if (first === undefined) {
         firsts.set(fast.text, access);
         return access;
       }
@@ -200,39 +199,46 @@ export class TileCopy {
     return stride === null ? null : constValue(stride);
   }
 
-  /** Position of each access of a thread on the fast and on the slow side of the tile. */
-  #split(outer: Scope, total: number, fastest: number): Split[] {
+  /**
+   * Position of each access of a thread on the fast and on the slow side of the tile. The fast side
+   * is padded to a power of two, so that a thread keeps its places on it from access to access.
+   */
+  #split(outer: Scope, fastSize: number, slowSize: number): Split[] {
     const b = this.#b;
     const { threads } = this.#spec;
-    const count = Math.ceil(total / threads);
+    const padded = 2 ** Math.ceil(Math.log2(fastSize));
+    const turns = Math.max(1, padded / threads);
+    const rowsAtOnce = Math.max(1, threads / padded);
     const tid = outer.kernel.special("%tid.x");
-    if (fastest % threads === 0) return this.#wideSplit(tid, count, fastest / threads);
-    const first = { fast: b.op("rem.u32", "s32", tid, fastest), slow: b.op("div.u32", "s32", tid, fastest), at: tid, steps: 0 };
-    const splits = Array.from({ length: count }, (_, i): Split => {
-      if (i === 0) return first;
-      const at = b.op(binaryInstruction.add.s32!, "s32", tid, i * threads);
-      // Where the fast side divides the threads, all accesses of a thread share their place on it.
-      if (threads % fastest === 0)
-        return { fast: first.fast, slow: b.op(binaryInstruction.add.s32!, "s32", first.slow, i * (threads / fastest)), at, steps: i * (threads / fastest) };
-      return { fast: b.op("rem.u32", "s32", at, fastest), slow: b.op("div.u32", "s32", at, fastest), at, steps: null };
-    });
-    if (count * threads === total) return splits;
-    // The last access runs past the tile: its place stays inside, whatever is read for it.
-    const last = splits.pop()!;
-    return [...splits, { ...last, slow: b.op(binaryInstruction.min.s32!, "s32", last.slow, total / fastest - 1) }];
+    const fasts = Array.from({ length: turns }, (_, turn) => this.#fastPlace(tid, turn, padded, fastSize));
+    const slow = rowsAtOnce === 1 ? null : b.op("shr.u32", "s32", tid, Math.log2(padded));
+    const splits: Split[] = [];
+    for (let steps = 0; steps < slowSize; steps += rowsAtOnce) {
+      const at = slow === null ? b.op(ptx.move("s32"), "s32", steps) : b.op(binaryInstruction.add.s32!, "s32", slow, steps);
+      const whole = steps + rowsAtOnce <= slowSize;
+      const inside = whole ? null : b.op(ptx.setp("lt", "s32"), "pred", at, slowSize);
+      const safe = whole ? at : b.op(binaryInstruction.min.s32!, "s32", at, slowSize - 1);
+      for (const fast of fasts) {
+        if (fast === null) continue;
+        const both = [fast.inside, inside].filter((value) => value !== null);
+        const within = both.length === 2 ? b.op("and.pred", "pred", both[0]!, both[1]!) : (both[0] ?? null);
+        splits.push({ fast: fast.place, slow: safe, within, steps });
+      }
+    }
+    return splits;
   }
 
-  /** The fast side takes all threads `turns` times over. */
-  #wideSplit(tid: Value, count: number, turns: number): Split[] {
+  /** Where a thread is on the fast side in a turn (kept inside), and whether it is; null: none is. */
+  #fastPlace(tid: Value, turn: number, padded: number, size: number): { place: Value; inside: Value | null } | null {
     const b = this.#b;
     const { threads } = this.#spec;
-    const fasts = Array.from({ length: Math.min(turns, count) }, (_, i) =>
-      i === 0 ? tid : b.op(binaryInstruction.add.s32!, "s32", tid, i * threads));
-    return Array.from({ length: count }, (_, i) => {
-      const steps = Math.floor(i / turns);
-      const at = i < turns ? fasts[i]! : b.op(binaryInstruction.add.s32!, "s32", tid, i * threads);
-      return { fast: fasts[i % turns]!, slow: b.op(ptx.move("s32"), "s32", steps), at, steps };
-    });
+    if (turn * threads >= size) return null;
+    const at = padded < threads
+      ? b.op(binaryInstruction.and.s32!, "s32", tid, padded - 1)
+      : turn === 0 ? tid : b.op(binaryInstruction.add.s32!, "s32", tid, turn * threads);
+    if (Math.min(padded, (turn + 1) * threads) <= size) return { place: at, inside: null };
+    const inside = b.op(ptx.setp("lt", "s32"), "pred", at, size);
+    return { place: b.op(binaryInstruction.min.s32!, "s32", at, size - 1), inside };
   }
 
   #alongColumns(): boolean {

@@ -18,15 +18,26 @@ export interface Rope extends Frequencies {
   readonly limit?: number;
 }
 
+/** Where a family differs from what most have in common. */
 export interface RopeContext {
-  /** Elements of a head that are rotated; even. */
+  /** Elements of a head. */
   readonly dims: number;
   readonly maxPositions: number;
-  readonly defaultTheta?: number;
+  /** The base's key beside the nested object; `rope_theta` by default. */
+  readonly thetaKey?: string;
+  /** The part of each head that is rotated: its key beside the nested object, and the default. */
+  readonly part?: { readonly key: string; readonly otherwise: number };
+  /** The pretrained length where the configuration does not say it. */
+  readonly original?: number;
+  /** The kinds of scaling that the family has, and what each stands for; all by default. */
+  readonly kinds?: Readonly<Record<string, string>>;
 }
 
-interface Parameters extends RopeContext {
+interface Parameters {
   readonly reader: ConfigReader;
+  /** Elements of a head that are rotated. */
+  readonly dims: number;
+  readonly maxPositions: number;
   readonly theta: number;
   /** The pretrained length: a key of the scaling, or of the config, or the longest sequence. */
   readonly original: number;
@@ -44,40 +55,81 @@ const knownKeys = [
 
 /** Reads `rope_scaling` with `rope_theta`, or `rope_parameters`; the older spelling wins. */
 export function readRope(config: ConfigReader, context: RopeContext): Rope {
-  const outer = config.optionalNumber("rope_theta", { above: 0 });
-  const original = config.optionalInt("original_max_position_embeddings", { min: 1 });
+  const outer = config.optionalInt("original_max_position_embeddings", { min: 1 });
   const parameters = config.optionalNested("rope_parameters");
   const legacy = config.optionalNested("rope_scaling");
   for (const each of [parameters, legacy]) each?.markRead(...knownKeys);
   const reader = legacy !== undefined && legacy.keys().length > 0 ? legacy : parameters;
-  const theta = reader?.optionalNumber("rope_theta", { above: 0 }) ?? outer;
-  const base = theta ?? context.defaultTheta ?? 10_000;
-  refusePartial(config, reader);
-  const type = reader?.optionalString("rope_type") ?? reader?.optionalString("type") ?? "default";
-  const plain = { inverse: inverseOf(base, context.dims), scaling: 1 };
-  if (reader === undefined || type === "default") return plain;
-  const compute = Object.hasOwn(kinds, type) ? kinds[type] : undefined;
-  if (compute === undefined) {
-    const known = ["default", ...Object.keys(kinds)].join(", ");
-    throw unsupported(config, "rope_type", `"${type}" is not supported; these are: ${known}`);
-  }
+  const theta = readTheta(config, reader, context);
+  const dims = readDims(config, reader, context);
+  const type = readKind(config, reader, context);
+  if (reader === undefined || type === "default")
+    return { inverse: inverseOf(theta, dims), scaling: 1 };
   const inner = reader.optionalInt("original_max_position_embeddings", { min: 1 });
-  const pretrained = original ?? inner ?? context.maxPositions;
-  const rope = compute({ ...context, reader, theta: base, original: pretrained });
+  const original = outer ?? context.original ?? inner ?? context.maxPositions;
+  const { maxPositions } = context;
+  const rope = kinds[type]!({ reader, theta, dims, maxPositions, original });
   const finite = [...rope.inverse, rope.scaling].every(Number.isFinite);
   if (!finite) throw reader.invalid("rope_type", "the frequencies are not finite");
   return rope;
 }
 
-/** Families that rotate a part of each head say so by `dims`. */
-function refusePartial(config: ConfigReader, reader: ConfigReader | undefined): void {
-  for (const each of [config, reader]) {
-    const part = each?.optionalNumber("partial_rotary_factor") ?? 1;
-    if (part !== 1) throw unsupported(config, "partial_rotary_factor", `${part}, expected 1`);
-  }
+function readTheta(
+  config: ConfigReader,
+  reader: ConfigReader | undefined,
+  { thetaKey = "rope_theta" }: RopeContext,
+): number {
+  const outer = config.optionalNumber(thetaKey, { above: 0 });
+  const theta = reader?.optionalNumber("rope_theta", { above: 0 }) ?? outer ?? 10_000;
+  agree(config, "rope_theta", thetaKey, theta);
+  return theta;
 }
 
-const pairs = (dims: number): number[] => Array.from({ length: dims / 2 }, (_, i) => i);
+/** Elements that are rotated: whole heads, or the part that the configuration says. */
+function readDims(
+  config: ConfigReader,
+  reader: ConfigReader | undefined,
+  { dims, part }: RopeContext,
+): number {
+  const key = "partial_rotary_factor";
+  if (part === undefined) {
+    for (const each of [config, reader]) {
+      const found = each?.optionalNumber(key) ?? 1;
+      if (found !== 1) throw unsupported(config, key, `${found}, expected 1`);
+    }
+    return dims;
+  }
+  const range = { above: 0, max: 1 };
+  const outer = config.optionalNumber(part.key, range);
+  const factor = reader?.optionalNumber(key, range) ?? outer ?? part.otherwise;
+  agree(config, key, part.key, factor);
+  const rotated = Math.trunc(dims * factor);
+  if (rotated === 0) throw config.invalid(part.key, `${factor} of ${dims} elements is none`);
+  return rotated;
+}
+
+/** Files of some versions of transformers say a value under the common key besides the family's. */
+function agree(config: ConfigReader, key: string, own: string, value: number): void {
+  const common = key === own ? value : (config.optionalNumber(key) ?? value);
+  if (common !== value) throw unsupported(config, key, `${common}, and elsewhere ${value}`);
+}
+
+function readKind(
+  config: ConfigReader,
+  reader: ConfigReader | undefined,
+  context: RopeContext,
+): string {
+  const named = reader?.optionalString("rope_type") ?? reader?.optionalString("type") ?? "default";
+  const known = ["default", ...Object.keys(kinds)];
+  const names = context.kinds ?? Object.fromEntries(known.map((kind) => [kind, kind]));
+  if (Object.hasOwn(names, named)) return names[named]!;
+  const listed = Object.keys(names).join(", ");
+  const what = `${JSON.stringify(named)} is not supported; these are: ${listed}`;
+  throw unsupported(config, "rope_type", what);
+}
+
+const pairs = (dims: number): number[] =>
+  Array.from({ length: Math.ceil(dims / 2) }, (_, i) => i);
 
 /** theta ** (2i / dims) of each pair. */
 function powers(theta: number, dims: number): Float32Array {
@@ -144,11 +196,12 @@ function longrope({ reader, theta, dims, original, maxPositions }: Parameters): 
   const factor = reader.optionalNumber("factor", { above: 0 }) ?? maxPositions / original;
   const stretched = (key: string): Float32Array => {
     const list = reader.optionalNumbers(key, { above: 0 });
-    if (list?.length !== dims / 2) {
+    const power = powers(theta, dims);
+    if (list?.length !== power.length) {
       const found = list === undefined ? "nothing" : `${list.length}`;
-      throw reader.invalid(key, `expected ${dims / 2} numbers, found ${found}`);
+      throw reader.invalid(key, `expected ${power.length} numbers, found ${found}`);
     }
-    return powers(theta, dims).map((power, i) => 1 / f32(f32(list[i]!) * power));
+    return power.map((each, i) => 1 / f32(f32(list[i]!) * each));
   };
   const grown = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
   const scaling = reader.optionalNumber("attention_factor", { min: 0 }) ?? grown;

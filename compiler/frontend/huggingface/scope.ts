@@ -3,6 +3,7 @@ import { attention, cacheWrite } from "../../ir/build-anchor.js";
 import {
   broadcastTo,
   cast,
+  cumsum,
   dim,
   gather,
   iota,
@@ -17,6 +18,7 @@ import type { GraphBuilder, GraphState, Node } from "../../ir/graph.js";
 import * as e from "../../scalar/build.js";
 import type { Expr } from "../../scalar/expr.js";
 import { primitive } from "../../scalar/primitives.js";
+import { builtin } from "../../scalar/table.js";
 import type { Weights } from "./weights.js";
 
 /** What all entries of a model share. */
@@ -41,6 +43,8 @@ export interface EntryInputs {
   readonly mask?: Node;
   /** i64 [batch, seq]; without it, ids are at consecutive positions. */
   readonly positions?: Node;
+  /** Which of several texts an id is of, i64 [batch, seq]; without it all are of the first. */
+  readonly types?: Node;
 }
 
 /** Keys and values of the ids of this run: [batch, heads, seq, size]. */
@@ -49,10 +53,29 @@ export interface KeysAndValues {
   readonly values: Node;
 }
 
+export interface RowOptions {
+  /** The row of position 0. */
+  readonly first?: number;
+  /** Where a mask and no positions are given: padding has no position of its own. */
+  readonly skipsPadding?: boolean;
+  readonly long?: LongRows;
+}
+
 /** Rows `offset` further down the table serve sequences of more than `above` ids. */
 export interface LongRows {
   readonly above: number;
   readonly offset: number;
+}
+
+export interface AttendOptions {
+  /** Factor on the products of queries and keys. */
+  readonly scale: number;
+  /** Keys that come after their query are seen too. */
+  readonly bothWays?: boolean;
+  /** How many keys a query sees, its own among them; all by default. */
+  readonly window?: number | null;
+  /** Scores stay between minus and plus this, by a tanh. */
+  readonly cap?: number | null;
 }
 
 const [score, masked] = [e.param("score", "f32"), e.constant(-Infinity, "f32")];
@@ -86,64 +109,83 @@ export class Scope {
   }
 
   /** The rows of `table` [positions, n] at the positions of this run: [1 or batch, seq, n]. */
-  rows(table: Node, long?: LongRows): Node {
+  rows(table: Node, { first = 0, skipsPadding = false, long }: RowOptions = {}): Node {
     const { g, seq } = this;
-    const places = this.#positions();
+    const places = this.#positions(skipsPadding);
+    const plus = (x: Node, n: number): Node =>
+      n === 0 ? x : map(g, primitive("add"), [x, dim(g, n)]);
     if (places !== null) {
-      if (long === undefined) return gather(g, table, places.positions);
+      const at = plus(places.positions, first);
+      if (long === undefined) return gather(g, table, at);
       const isLong = map(g, primitive("lt"), [dim(g, long.above - 1), places.last]);
-      const further = map(g, primitive("add"), [places.positions, dim(g, long.offset)]);
-      return gather(g, table, map(g, primitive("select"), [isLong, further, places.positions]));
+      return gather(g, table, map(g, primitive("select"), [isLong, plus(at, long.offset), at]));
     }
     const isLong = long === undefined ? e.no : e.lt(e.int(long.above), seq);
-    const start = e.select(isLong, e.int(long?.offset ?? 0), e.zero);
+    const shift = e.select(isLong, e.int(long?.offset ?? 0), e.zero);
+    const start = e.add(e.int(first), shift);
     // A range of the table: an index map, no gather.
     const range = slice(g, table, { axis: 0, start, end: e.add(start, seq) });
     return reshape(g, range, [1, seq, table.shape[1]!]);
   }
 
   /** Positions of the run's ids and of the last, i64 [batch, seq]; null where they count from 0. */
-  #positions(): { readonly positions: Node; readonly last: Node } | null {
+  #positions(
+    skipsPadding: boolean,
+  ): { readonly positions: Node; readonly last: Node } | null {
     const { g, batch, seq } = this;
-    const { lengths, positions } = this.inputs;
-    if (lengths === undefined && positions === undefined) return null;
-    if (lengths === undefined) {
-      const last = reduce(g, "max", positions!, [0, 1]);
-      return { positions: positions!, last: broadcastTo(g, last, [batch, seq]) };
+    const { lengths, mask, positions } = this.inputs;
+    if (lengths !== undefined) {
+      const starts = reshape(g, cast(g, lengths, "i64"), [batch, 1]);
+      const before = broadcastTo(g, starts, [batch, seq]);
+      const after = (steps: Node): Node => map(g, primitive("add"), [before, steps]);
+      return {
+        positions: after(iota(g, [batch, seq], 1)),
+        last: after(dim(g, e.sub(seq, e.one))),
+      };
     }
-    const starts = reshape(g, cast(g, lengths, "i64"), [batch, 1]);
-    const before = broadcastTo(g, starts, [batch, seq]);
-    const after = (steps: Node): Node => map(g, primitive("add"), [before, steps]);
-    return {
-      positions: after(iota(g, [batch, seq], 1)),
-      last: after(dim(g, e.sub(seq, e.one))),
-    };
+    const given = positions ?? (skipsPadding && mask !== undefined ? counted(g, mask) : null);
+    if (given === null) return null;
+    const last = reduce(g, "max", given, [0, 1]);
+    return { positions: given, last: broadcastTo(g, last, [batch, seq]) };
   }
 
-  /** Causal attention of the run's queries [batch, heads, seq, size] over all that came before. */
-  attend(layer: number, queries: Node, { keys, values }: KeysAndValues, scale: number): Node {
-    const { g } = this;
-    const { lengths, mask } = this.inputs;
+  /** Attention of the run's queries [batch, heads, seq, size] over all that came before. */
+  attend(
+    layer: number,
+    queries: Node,
+    { keys, values }: KeysAndValues,
+    options: AttendOptions,
+  ): Node {
+    const { g, inputs } = this;
+    const { lengths, mask } = inputs;
+    const own = lengths === undefined ? query : e.add(loaded(0, sequence, "i32"), query);
+    const visible = [
+      ...(options.bothWays === true ? [] : [e.le(key, own)]),
+      ...this.#inWindow(own, options.window ?? null),
+    ];
     if (lengths !== undefined) {
-      const length = e.cast(e.load("input3", sequence, "i32"), "i64");
-      const visible = e.le(key, e.add(length, query));
       const [k, v] = [this.#cached(layer, "key", keys), this.#cached(layer, "value", values)];
       return attention(g, queries, k, v, {
-        scale,
-        score: e.select(visible, score, masked),
+        scale: options.scale,
+        score: scoreOf(visible, options.cap ?? null),
         loads: [lengths],
       });
     }
-    const causal = e.le(key, query);
-    if (mask === undefined)
-      return attention(g, queries, keys, values, { scale, score: e.select(causal, score, masked) });
-    const there = e.load("input3", e.add(e.mul(sequence, this.seq), key), "i64");
-    const visible = e.and(causal, e.ne(there, e.zero));
+    if (mask !== undefined) {
+      const place = e.add(e.mul(sequence, this.seq), key);
+      visible.push(e.ne(loaded(0, place, "i64"), e.zero));
+    }
     return attention(g, queries, keys, values, {
-      scale,
-      score: e.select(visible, score, masked),
-      loads: [mask],
+      scale: options.scale,
+      score: scoreOf(visible, options.cap ?? null),
+      loads: mask === undefined ? [] : [mask],
     });
+  }
+
+  /** No condition where no sequence of the profile is longer than the window. */
+  #inWindow(own: Expr, window: number | null): Expr[] {
+    if (window === null || window >= this.model.capacity) return [];
+    return [e.lt(e.sub(own, e.int(window)), key)];
   }
 
   /** A cache after this run: the sequences of the batch, the whole capacity. */
@@ -157,4 +199,25 @@ export class Scope {
     this.states.push({ name, initial, final });
     return slice(g, final, { axis: 0, start: 0, end: this.batch });
   }
+}
+
+/** Input `index` of those that a score body loads. */
+const loaded = (index: number, place: Expr, dtype: "i32" | "i64"): Expr =>
+  e.cast(e.load(`input${3 + index}`, place, dtype), "i64");
+
+function scoreOf(visible: readonly Expr[], cap: number | null): Expr {
+  const capped = cap === null ? score : softCapped(score, cap);
+  const [first, ...rest] = visible;
+  return first === undefined ? capped : e.select(rest.reduce(e.and, first), capped, masked);
+}
+
+function softCapped(value: Expr, cap: number): Expr {
+  const limit = e.constant(Math.fround(cap), "f32");
+  return e.mul(builtin("tanh").apply([e.div(value, limit)]), limit);
+}
+
+/** Positions among the ids that are there, from 0; -1 for padding. */
+function counted(g: GraphBuilder, mask: Node): Node {
+  const upTo = map(g, primitive("mul"), [cumsum(g, mask, 1), mask]);
+  return map(g, primitive("sub"), [upTo, dim(g, 1)]);
 }

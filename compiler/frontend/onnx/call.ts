@@ -86,7 +86,7 @@ export class Call {
   /** Integers that an input holds, each a literal or an expression over symbols. */
   integers(value: Node, what: string): readonly Expr[] {
     const values = value.shape.length <= 1 ? this.host.elements(value) : null;
-    if (values !== null && values.every((each) => each.type === "i64")) return values;
+    if (values?.every((each) => each.type === "i64") === true) return values;
     throw this.dataDependent(what);
   }
 

@@ -74,7 +74,7 @@ export class HostValues {
   /** Elements that are all literals, as numbers; integers beyond 2^53 lose bits. */
   numbers(node: Node): number[] | null {
     const values = this.elements(node);
-    if (values === null || !values.every((value) => isConst(value))) return null;
+    if (values?.every((value) => isConst(value)) !== true) return null;
     return values.map((value) => Number((value as Expr<"const">).attr.value));
   }
 

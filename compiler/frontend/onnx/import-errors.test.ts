@@ -45,7 +45,7 @@ const row = (
 ): Row => ({
   name,
   code,
-  model: { graph: graphOf(nodes, ...initializers) },
+  model: { opset: 24, graph: graphOf(nodes, ...initializers) },
   ...(says && { says }),
 });
 
@@ -300,6 +300,74 @@ const shapes: readonly Row[] = [
   ),
 ];
 
+const image = f32Tensor("w", [1, 2, 3, 3], new Array<number>(18).fill(1));
+const hidden = f32Tensor("h", [1, 2, 12], new Array<number>(24).fill(1));
+const scalar = (name: string, value: number | bigint): TensorSpec => i64Tensor(name, [], [value]);
+
+const compounds: readonly Row[] = [
+  row(
+    "query heads that are no multiple",
+    "E_ATTENTION",
+    [
+      node("Attention", ["h", "h", "h"], ["y"], {
+        q_num_heads: attr.int(3),
+        kv_num_heads: attr.int(2),
+      }),
+    ],
+    [hidden],
+  ),
+  row(
+    "heads of odd size",
+    "E_ROPE",
+    [node("RotaryEmbedding", ["h", "c", "c"], ["y"], { num_heads: attr.int(4) })],
+    [hidden, f32Tensor("c", [1, 2, 1], [1, 1])],
+  ),
+  row(
+    "a scale of 0",
+    "E_QUANT",
+    [node("QuantizeLinear", ["x", "s"], ["y"])],
+    [f32Tensor("s", [], [0])],
+  ),
+  row(
+    "a zero point of another type",
+    "E_QUANT",
+    [node("DequantizeLinear", ["q", "s", "z"], ["y"])],
+    [zeroTensor("q", "u8", [4]), f32Tensor("s", [], [1]), zeroTensor("z", "i8", [])],
+  ),
+  ...["ij->ik", "i->i", "i$->i", "ij->ii", "ij,jk->ik"].map((equation) =>
+    row(`the equation ${equation}`, "E_EINSUM", [
+      node("Einsum", ["x"], ["y"], { equation: attr.string(equation) }),
+    ]),
+  ),
+  row(
+    "groups that do not divide",
+    "E_CONV",
+    [node("Conv", ["w", "w"], ["y"], { group: attr.int(3) })],
+    [image],
+  ),
+  row(
+    "a window that is larger than the image",
+    "E_CONV",
+    [node("MaxPool", ["w"], ["y"], { kernel_shape: attr.ints([5, 5]) })],
+    [image],
+  ),
+  row(
+    "a loop without an end",
+    "E_LIMIT_FOLD",
+    [
+      node("Loop", ["n", ""], [], {
+        body: attr.graph({
+          inputs: [{ name: "i" }, { name: "c" }],
+          outputs: [{ name: "d" }],
+          nodes: [node("Identity", ["c"], ["d"])],
+        }),
+      }),
+      negated,
+    ],
+    [scalar("n", 2n ** 63n - 1n)],
+  ),
+];
+
 const sizes: readonly Row[] = [
   row(
     "ConstantOfShape",
@@ -326,6 +394,7 @@ describe.each([
   ["models", models],
   ["order and attributes", order],
   ["shapes and values", shapes],
+  ["compounds", compounds],
   ["sizes", sizes],
 ])("%s", (_, rows) => {
   test.each(rows.map((each) => [each.name, each] as const))(

@@ -83,18 +83,18 @@ const Plan& Exec::choose(const farrier_tensor* const* inputs, size_t count, size
   return weights_->plans(entry_)[index];
 }
 
-void Exec::check_input(const TensorSpec& spec, const farrier_tensor& tensor, const std::string& what, void*& at, uint64_t& bytes) const {
-  const std::string name = what + " " + quoted(spec.name);
-  if (!bytes_of(tensor, bytes)) fail("E_SIZE_OVERFLOW", name + " has shape " + shape_text(tensor.shape, spec.shape.size()) + ", which no memory holds");
-  if (!is_dense(tensor)) fail("E_RT_INPUT", name + " is not dense and row-major", "copy it to a contiguous tensor");
+void Exec::check_memory(const TensorSpec& spec, const farrier_tensor& tensor, const char* what, void*& at, uint64_t& bytes) const {
+  const auto name = [&] { return std::string(what) + " " + quoted(spec.name); };
+  if (!bytes_of(tensor, bytes)) fail("E_SIZE_OVERFLOW", name() + " has shape " + shape_text(tensor.shape, spec.shape.size()) + ", which no memory holds");
+  if (!is_dense(tensor)) fail("E_RT_INPUT", name() + " is not dense and row-major", "copy it to a contiguous tensor");
   at = static_cast<uint8_t*>(tensor.data) + tensor.byte_offset;
   if (bytes == 0) return;
   if (!device().owns(tensor.device.device_type, tensor.device.device_id))
-    fail("E_RT_INPUT", name + " is on device type " + std::to_string(tensor.device.device_type) + ", id " + std::to_string(tensor.device.device_id) +
+    fail("E_RT_INPUT", name() + " is on device type " + std::to_string(tensor.device.device_type) + ", id " + std::to_string(tensor.device.device_id) +
                            ", the exec runs on " + (device().is_cpu() ? "the CPU" : "a GPU"), "copy it to that device");
-  if (tensor.data == nullptr) fail("E_RT_INPUT", name + " has no data");
+  if (tensor.data == nullptr) fail("E_RT_INPUT", name() + " has no data");
   const uint64_t align = device().tensor_align(*spec.dtype);
-  if (reinterpret_cast<uintptr_t>(at) % align != 0) fail("E_RT_INPUT", name + " is not aligned to " + std::to_string(align) + " bytes");
+  if (reinterpret_cast<uintptr_t>(at) % align != 0) fail("E_RT_INPUT", name() + " is not aligned to " + std::to_string(align) + " bytes");
 }
 
 void Exec::check_outputs(const Arguments& a) {
@@ -103,17 +103,17 @@ void Exec::check_outputs(const Arguments& a) {
     fail("E_RT_INPUT", "entry " + quoted(e.name) + " has " + std::to_string(e.outputs.size()) + " outputs, " + std::to_string(a.n_outputs) + " were given");
   for (size_t i = 0; i < a.n_outputs; i++) {
     const TensorSpec& spec = e.outputs[i];
-    const std::string name = "output " + quoted(spec.name);
-    if (a.outputs[i] == nullptr) fail("E_RT_INPUT", name + " is absent");
+    const auto name = [&] { return "output " + quoted(spec.name); };
+    if (a.outputs[i] == nullptr) fail("E_RT_INPUT", name() + " is absent");
     const farrier_tensor& tensor = *a.outputs[i];
     if (!same_dtype(*spec.dtype, tensor.dtype))
-      fail("E_RT_INPUT", name + " is " + dtype_text(tensor.dtype) + ", expected " + std::string(spec.dtype->name));
+      fail("E_RT_INPUT", name() + " is " + dtype_text(tensor.dtype) + ", expected " + std::string(spec.dtype->name));
     if (tensor.ndim < 0 || static_cast<size_t>(tensor.ndim) != spec.shape.size())
-      fail("E_RT_INPUT", name + " has " + std::to_string(tensor.ndim) + " dimensions, expected " + std::to_string(spec.shape.size()));
+      fail("E_RT_INPUT", name() + " has " + std::to_string(tensor.ndim) + " dimensions, expected " + std::to_string(spec.shape.size()));
     for (size_t d = 0; d < spec.shape.size(); d++)
       if (const int64_t wanted = spec.shape[d].eval(symbols_.values); wanted != tensor.shape[d])
-        fail("E_RT_INPUT", name + ": dimension " + std::to_string(d) + " is " + std::to_string(tensor.shape[d]) + ", expected " + std::to_string(wanted));
-    check_input(spec, tensor, "output", outputs_[i], output_bytes_[i]);
+        fail("E_RT_INPUT", name() + ": dimension " + std::to_string(d) + " is " + std::to_string(tensor.shape[d]) + ", expected " + std::to_string(wanted));
+    check_memory(spec, tensor, "output", outputs_[i], output_bytes_[i]);
   }
 }
 
@@ -138,7 +138,7 @@ void Exec::check_aliases(const Plan& plan, const Arguments& a) const {
 const Plan& Exec::prepare(const Arguments& a) {
   size_t index = 0;
   const Plan& plan = choose(a.inputs, a.n_inputs, index);
-  for (size_t i = 0; i < a.n_inputs; i++) check_input(entry().inputs[i], *a.inputs[i], "input", inputs_[i], input_bytes_[i]);
+  for (size_t i = 0; i < a.n_inputs; i++) check_memory(entry().inputs[i], *a.inputs[i], "input", inputs_[i], input_bytes_[i]);
   check_outputs(a);
   if (a.workspace_bytes < plan.arena_bytes || (a.workspace == nullptr && plan.arena_bytes > 0))
     fail("E_RT_WORKSPACE", "the workspace has " + std::to_string(a.workspace == nullptr ? 0 : a.workspace_bytes) + " bytes, these shapes need " + std::to_string(plan.arena_bytes), "farrier_exec_workspace tells");

@@ -51,7 +51,7 @@ class Exec : public Object {
  private:
   const Entry& entry() const { return weights_->bundle().plan().entries[entry_]; }
   const Plan& prepare(const Arguments& arguments);
-  void check_input(const TensorSpec& spec, const farrier_tensor& tensor, const std::string& what, void*& at, uint64_t& bytes) const;
+  void check_memory(const TensorSpec& spec, const farrier_tensor& tensor, const char* what, void*& at, uint64_t& bytes) const;
   void check_outputs(const Arguments& arguments);
   void check_aliases(const Plan& plan, const Arguments& arguments) const;
   void* address(const Buffer& buffer) const;

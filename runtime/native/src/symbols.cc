@@ -18,12 +18,12 @@ void check_form(const TensorSpec& spec, const farrier_tensor& tensor) {
 void bind_symbol(const PlanFile& plan, const TensorSpec& spec, size_t dim, size_t symbol, int64_t value, Symbols& out) {
   const Symbol& range = plan.symbols[symbol];
   const std::string& name = plan.symbol_names[symbol];
-  const std::string where = at(spec) + ", dimension " + std::to_string(dim) + ": " + name + "=" + std::to_string(value);
+  const auto where = [&] { return at(spec) + ", dimension " + std::to_string(dim) + ": " + name + "=" + std::to_string(value); };
   if (out.known[symbol] && out.values[symbol] != value)
-    fail("E_RT_INPUT", where + ", but another input has " + name + "=" + std::to_string(out.values[symbol]));
-  if (value > range.max) fail("E_RT_PROFILE", where + ", max " + std::to_string(range.max), "compile with --dim " + name + "=LO..HI");
-  if (value < range.min) fail("E_RT_PROFILE", where + ", min " + std::to_string(range.min), "compile with --dim " + name + "=LO..HI");
-  if (value % range.divisor != 0) fail("E_RT_PROFILE", where + ", not a multiple of " + std::to_string(range.divisor));
+    fail("E_RT_INPUT", where() + ", but another input has " + name + "=" + std::to_string(out.values[symbol]));
+  if (value > range.max) fail("E_RT_PROFILE", where() + ", max " + std::to_string(range.max), "compile with --dim " + name + "=LO..HI");
+  if (value < range.min) fail("E_RT_PROFILE", where() + ", min " + std::to_string(range.min), "compile with --dim " + name + "=LO..HI");
+  if (value % range.divisor != 0) fail("E_RT_PROFILE", where() + ", not a multiple of " + std::to_string(range.divisor));
   out.known[symbol] = true;
   out.values[symbol] = value;
 }

@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { addon } from "../addon.js";
 import { machine } from "../device.js";
 
 export interface BundleParts {
@@ -27,6 +28,16 @@ export interface TensorPart {
   readonly shape: readonly number[];
   readonly data: ArrayBufferView;
 }
+
+/** Why the runtime cannot be tested here, or null. */
+export const missingAddon: string | null = ((): string | null => {
+  try {
+    addon();
+    return null;
+  } catch (error) {
+    return (error as Error).message;
+  }
+})();
 
 const sha256 = (data: string | Uint8Array): string =>
   createHash("sha256").update(data).digest("hex");

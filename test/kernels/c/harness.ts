@@ -55,6 +55,10 @@ export function runnableIsas(): Isa[] {
   );
 }
 
+/** A kernel's own text, without the preludes before it. */
+export const kernelOf = ({ text }: KernelText): string =>
+  text.slice(text.indexOf(`void ${kernelNamePlaceholder}(`));
+
 export const hostValue = (expr: Expr, symbols: Symbols): number =>
   Number(evaluateExpr([expr], { sym: (name) => symbols[name]! })[0]);
 

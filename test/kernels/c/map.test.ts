@@ -21,7 +21,7 @@ import type { MapDesc } from "../../../compiler/kernel/desc.js";
 import { targetNamed } from "../../../compiler/kernel/target.js";
 import { roundFloat } from "../../../compiler/scalar/round.js";
 import { mapCpu } from "../../../templates/map/cpu.js";
-import { Kernels, random, runnableIsas } from "./harness.js";
+import { kernelOf, Kernels, random, runnableIsas } from "./harness.js";
 
 const size = (name: string): Expr => sym({ name, space: "host", min: 1, max: 4096, divisor: 1 });
 const [rows, columns] = [size("rows"), size("columns")];
@@ -179,4 +179,8 @@ describe.each(runnableIsas())("map on %s", (isa) => {
       expect(outputs["y"]![f]).toBe(value * value);
     }
   });
+});
+
+it("prints the text of test/golden", async () => {
+  await expect(kernelOf(texts["f32"]!)).toMatchFileSnapshot("../../golden/c/map.c");
 });

@@ -18,7 +18,7 @@ import type { DType } from "../../../compiler/ir/dtype.js";
 import { rawName, type ReduceDesc, type Stage } from "../../../compiler/kernel/desc.js";
 import { targetNamed } from "../../../compiler/kernel/target.js";
 import { reduceCpu } from "../../../templates/reduce/cpu.js";
-import { Kernels, random, relativeRms, runnableIsas } from "./harness.js";
+import { kernelOf, Kernels, random, relativeRms, runnableIsas } from "./harness.js";
 import { reference, rowMajor } from "./reference.js";
 
 const size = (name: string): Expr => sym({ name, space: "host", min: 1, max: 4096, divisor: 1 });
@@ -171,4 +171,8 @@ describe.each(runnableIsas())("reduce on %s", (isa) => {
       expect([outputs["max"]![0], outputs["min"]![0]]).toEqual([NaN, NaN]);
     }
   });
+});
+
+it("prints the text of test/golden", async () => {
+  await expect(kernelOf(texts["bf16"]!)).toMatchFileSnapshot("../../golden/c/reduce.c");
 });

@@ -1,0 +1,146 @@
+/** What `report.json` says of graphs that are known, and of the fixtures. */
+import { describe, expect, it } from "vitest";
+import { bundleReport, type Report } from "../../compiler/bundle/report.js";
+import { leastBytes } from "../../compiler/bundle/report-intermediates.js";
+import { braced } from "../../compiler/bundle/report-words.js";
+import { lower } from "../../compiler/compile.js";
+import * as ir from "../../compiler/ir/build.js";
+import { matmul } from "../../compiler/ir/build-anchor.js";
+import { GraphBuilder, type Graph, type Node } from "../../compiler/ir/graph.js";
+import { primitive } from "../../compiler/scalar/primitives.js";
+import { fixture } from "../support.js";
+
+const f32 = 4;
+
+class Sketch {
+  readonly g = new GraphBuilder();
+  readonly #inputs: Node<"input">[] = [];
+
+  input(name: string, shape: readonly number[]): Node {
+    const node = ir.input(this.g, name, "f32", shape);
+    this.#inputs.push(node);
+    return node;
+  }
+
+  map(name: "add" | "neg", ...inputs: Node[]): Node {
+    return ir.map(this.g, primitive(name), inputs);
+  }
+
+  matmul(a: Node, b: Node): Node {
+    return matmul(this.g, a, b);
+  }
+
+  graph(output: Node): Graph {
+    const outputs = [{ name: "out", node: output }];
+    return { builder: this.g, inputs: this.#inputs, outputs, states: [] };
+  }
+}
+
+describe("the least bytes of intermediates", () => {
+  it("is nothing for one product with elementwise neighbours", () => {
+    const s = new Sketch();
+    const product = s.matmul(s.map("neg", s.input("a", [8, 16])), s.input("b", [16, 32]));
+    expect(leastBytes(s.graph(s.map("neg", product)))).toBe(0);
+  });
+
+  it("is what passes from one product to the next", () => {
+    const s = new Sketch();
+    const first = s.matmul(s.input("a", [8, 16]), s.input("b", [16, 32]));
+    const second = s.matmul(s.map("neg", first), s.input("c", [32, 4]));
+    expect(leastBytes(s.graph(second))).toBe(8 * 32 * f32);
+  });
+
+  it("cuts where the values are smallest", () => {
+    const s = new Sketch();
+    const first = s.matmul(s.input("a", [8, 16]), s.input("b", [16, 32]));
+    const sum = ir.reduce(s.g, "sum", first, [0]);
+    const second = s.matmul(s.map("neg", sum), s.input("c", [32, 4]));
+    expect(leastBytes(s.graph(second))).toBe(32 * f32);
+  });
+
+  it("stores a value once, whoever reads it, and a residual sum in place of its terms", () => {
+    const s = new Sketch();
+    const [a, w] = [s.input("a", [8, 16]), s.input("w", [16, 16])];
+    const first = s.map("add", a, s.matmul(a, w));
+    const second = s.map("add", first, s.matmul(first, w));
+    expect(leastBytes(s.graph(s.matmul(second, w)))).toBe(2 * 8 * 16 * f32);
+  });
+
+  it("takes outputs as written anyway", () => {
+    const s = new Sketch();
+    const first = s.matmul(s.input("a", [8, 16]), s.input("b", [16, 32]));
+    const second = s.matmul(first, s.input("c", [32, 4]));
+    const graph = s.graph(second);
+    const outputs = [...graph.outputs, { name: "first", node: first }];
+    expect(leastBytes({ ...graph, outputs })).toBe(0);
+  });
+});
+
+describe("names of modules", () => {
+  it.each([
+    [["m.0.q", "m.0.k"], "m.0.{q, k}"],
+    [["m.0.q"], "m.0.q"],
+    [["a", "b"], "a, b"],
+    [["m", "m.a"], "m, m.a"],
+    [[], ""],
+  ])("%j", (names, text) => expect(braced(names)).toBe(text));
+});
+
+describe.each([
+  ["llama", 2],
+  ["gpt2", 2],
+])("the report of %s", (name, layers) => {
+  let made: Promise<Report> | undefined;
+  const report = (): Promise<Report> =>
+    (made ??= lower(fixture(name, "hf"), { dtype: "f32", target: ["cpu", "sm_80"] }).then(
+      bundleReport,
+    ));
+
+  it("has at most 5 launches a layer and 2 more, and fewer than without fusion", async () => {
+    for (const { entries } of (await report()).targets)
+      for (const { launches, launchesBefore } of entries) {
+        expect(launches).toBeLessThanOrEqual(5 * layers + 2);
+        expect(launchesBefore).toBeGreaterThan(2 * launches);
+      }
+  });
+
+  it("writes at most 1.3 times the least possible bytes between kernels", async () => {
+    for (const { entries } of (await report()).targets)
+      for (const { intermediates } of entries) {
+        expect(intermediates.least).toBeGreaterThan(0);
+        expect(intermediates.bytes).toBeGreaterThanOrEqual(intermediates.least);
+        expect(intermediates.bytes).toBeLessThanOrEqual(1.3 * intermediates.least);
+        expect(intermediates.before).toBeGreaterThan(intermediates.bytes);
+      }
+  });
+
+  it("lists each launch once, with its norm and its activation", async () => {
+    for (const { entries } of (await report()).targets)
+      for (const { launches, kernels, values } of entries) {
+        expect(kernels).toHaveLength(launches);
+        const gated = kernels.filter(({ epilogue }) =>
+          epilogue.includes(name === "llama" ? "silu" : "gelu_tanh"),
+        );
+        expect(gated).toHaveLength(layers);
+        for (const { family, prologue } of gated) {
+          expect(family).toBe("gemm");
+          expect(prologue).toEqual([name === "llama" ? "RMS norm" : "layer norm"]);
+        }
+        for (const { writer, readers } of values)
+          for (const reader of readers) expect(reader).toBeGreaterThan(writer);
+      }
+  });
+
+  it("says which passes changed what", async () => {
+    const { passes } = await report();
+    const folded = passes.find(
+      ({ pass, entry }) => entry === "main" && pass.startsWith("matmul(n * scale"),
+    )!;
+    expect(folded.changed).toBe(true);
+    expect(folded.operators["map"]).toBeLessThan(0);
+    for (const pass of passes) {
+      const change = Object.values(pass.operators).reduce((sum, by) => sum + by, 0);
+      expect(pass.after - pass.before).toBe(change);
+    }
+  });
+});
