@@ -8,7 +8,7 @@ import { TargetAssembler, type AssembledTarget } from "./bundle/assemble.js";
 import { SourceTable } from "./bundle/sources.js";
 import { bundleReport, PassLog, type Report, type ReportSource } from "./bundle/report.js";
 import { weightFiles, sourcePolicy, type WeightsMode } from "./bundle/weights.js";
-import { compileC } from "./codegen/c/compile.js";
+import { compileC, type CompileOptions as NativeCompile } from "./codegen/c/compile.js";
 import { FarrierError } from "./errors.js";
 import { writeSafetensors } from "./frontend/files/write-safetensors.js";
 import type { ImportedModel } from "./frontend/model.js";
@@ -72,22 +72,29 @@ export async function compile(
     options.output ?? (typeof source === "string" ? defaultOutput(source) : "model.farrier");
   checkPlace(output, options.force === true);
   const lowered = await lower(source, options);
-  const built = await buildNative(lowered, options);
+  const built = await buildNative([lowered], options);
   try {
-    const report = bundleReport(lowered);
-    const plan = bundlePlan(lowered, built?.libraries ?? {});
-    const aside = writeBundle(output, contentOf(lowered, plan, report, built), {
-      force: options.force === true,
-      version,
-    });
-    const notices = [
-      ...lowered.model.notices,
-      ...(aside === null ? [] : [`the bundle that stood at ${output} is now ${aside}`]),
-    ];
-    return { path: output, report, notices };
+    return writeLowered(lowered, built, output, options.force === true);
   } finally {
     if (built !== null) fs.rmSync(built.directory, { recursive: true, force: true });
   }
+}
+
+/** Writes the bundle of a lowered model, with the library that has its kernels. */
+export function writeLowered(
+  lowered: LoweredModel,
+  built: NativeBuild | null,
+  output: string,
+  force = false,
+): CompiledBundle {
+  const report = bundleReport(lowered);
+  const plan = bundlePlan(lowered, built?.libraries ?? {});
+  const aside = writeBundle(output, contentOf(lowered, plan, report, built), { force, version });
+  const notices = [
+    ...lowered.model.notices,
+    ...(aside === null ? [] : [`the bundle that stood at ${output} is now ${aside}`]),
+  ];
+  return { path: output, report, notices };
 }
 
 export function defaultOutput(modelPath: string): string {
@@ -171,17 +178,23 @@ function requireFusions(wanted: readonly string[], fired: ReadonlySet<string>): 
     });
 }
 
-interface NativeBuild {
+interface NativeOptions {
+  readonly native?: NativeCompile;
+}
+
+/** Libraries of C kernels in a temporary directory, which is the caller's to remove. */
+export interface NativeBuild {
   readonly directory: string;
   readonly libraries: Readonly<Record<string, string>>;
 }
 
-/** Compiles the C kernels, if a target has any. */
-async function buildNative(
-  { targets }: LoweredModel,
-  options: CompileOptions,
+/** Compiles the C kernels of all the models into one set of libraries; null if there are none. */
+export async function buildNative(
+  models: readonly LoweredModel[],
+  options: Pick<CompileOptions, "progress"> & NativeOptions = {},
 ): Promise<NativeBuild | null> {
-  const files = targets
+  const files = models
+    .flatMap(({ targets }) => targets)
     .filter(({ target }) => target.language === "c")
     .flatMap((made) => [...made.files]);
   if (files.length === 0) return null;
@@ -190,6 +203,7 @@ async function buildNative(
   const built = await compileC(
     files.map(([name, text]) => ({ name: path.basename(name, ".c"), text })),
     directory,
+    options.native,
   );
   options.progress?.("compiling C kernels", files.length, files.length);
   return {
@@ -198,6 +212,15 @@ async function buildNative(
       built.map(({ isa, file }) => [isa, `kernels/${path.basename(file)}`]),
     ),
   };
+}
+
+/** What each target's kernels ask of a machine. */
+function needsOf({ targets }: LoweredModel): Record<string, { readonly driver: string }> {
+  return Object.fromEntries(
+    targets.flatMap(({ target }) =>
+      target.ptx === undefined ? [] : [[target.name, { driver: target.ptx.driver }]],
+    ),
+  );
 }
 
 function bundlePlan(
@@ -251,7 +274,7 @@ function contentOf(
     texts,
     references: weights.references,
     machine: built === null ? null : machineFingerprint(),
-    needs: {},
+    needs: needsOf(lowered),
     write(directory) {
       const written = new Map<string, FileEntry>();
       if (built !== null)

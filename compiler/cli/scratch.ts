@@ -12,6 +12,20 @@ export function scratchDirectory(): string {
   return fs.mkdtempSync(path.join(os.tmpdir(), "farrier-"));
 }
 
+/** Attempts to remove the directory, and milliseconds between two. */
+const [attempts, pause] = [100, 20];
+
+/** A C compiler that is still running may write there while it is being removed. */
+function remove(directory: string): void {
+  for (let i = 0; i < attempts; i++)
+    try {
+      fs.rmSync(directory, { recursive: true, force: true });
+      return;
+    } catch {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pause);
+    }
+}
+
 /**
  * Runs `body` with a scratch directory. Bundles are written to another name and renamed, without
  * giving way to signals, so that an interrupted command leaves a whole bundle or none.
@@ -19,7 +33,7 @@ export function scratchDirectory(): string {
 export async function withScratch<T>(body: () => Promise<T>): Promise<T> {
   const before = process.env["TMPDIR"];
   const directory = scratchDirectory();
-  const clean = (): void => fs.rmSync(directory, { recursive: true, force: true });
+  const clean = (): void => remove(directory);
   const stop = (signal: NodeJS.Signals): void => {
     clean();
     process.exit(signals[signal as keyof typeof signals]);

@@ -11,7 +11,12 @@ export interface Target {
   /** The layout of gemm weights whose products have type `dtype`. */
   packing(dtype: DType): PackedLayout;
   /** GPU: the `.target` and the lowest `.version` with every instruction that its templates use. */
-  readonly ptx?: { readonly target: string; readonly version: string };
+  readonly ptx?: {
+    readonly target: string;
+    readonly version: string;
+    /** The lowest NVIDIA driver that knows this version. */
+    readonly driver: string;
+  };
   /** GPU: dynamic shared memory that one block may ask for, bytes. */
   readonly sharedBytes?: number;
   readonly multiprocessors?: number;
@@ -39,7 +44,7 @@ export const targets: Readonly<Record<string, Target>> = {
     // f32: rows of 64 columns for the SIMT kernel; 16 bits: k contiguous for ldmatrix, padded to 16 bytes.
     packing: (dtype) =>
       dtype === "f32" ? rowPanels(64, dtype) : { columns: 1, rows: 8, columnMajor: true, dtype },
-    ptx: { target: "sm_80", version: "7.0" },
+    ptx: { target: "sm_80", version: "7.0", driver: "450.36" },
     // What sm_86, sm_89 and sm_120 have too: this text runs on every later GPU.
     sharedBytes: 99 * 1024,
     multiprocessors: 108,

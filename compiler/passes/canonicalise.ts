@@ -6,7 +6,7 @@ import type { Rule } from "../rewrite/rule.js";
 import { arithmeticRules } from "./canonical/arithmetic.js";
 import { foldRules, type ConstantBytes } from "./canonical/fold.js";
 import { movementRules, type ReadConstant } from "./canonical/movement.js";
-import type { Pass } from "./index.js";
+import type { Pass } from "./pass.js";
 
 /** Folding last: a rewrite may leave less to compute. */
 export function canonicalRules(strict: boolean, bytesOf: ConstantBytes): readonly Rule[] {

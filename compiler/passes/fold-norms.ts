@@ -10,7 +10,7 @@ import { isConst } from "../scalar/build.js";
 import { primitive } from "../scalar/primitives.js";
 import { matrixProducts, substituteNodes } from "../rewrite/substitute.js";
 import { weightOf } from "./merge-products.js";
-import type { Pass } from "./index.js";
+import type { Pass } from "./pass.js";
 
 /** A value as base · scale + shift, scale and shift being vectors over the last axis. */
 interface Affine {

@@ -4,21 +4,11 @@ import { verify } from "../ir/verify.js";
 import { canonicalise } from "./canonicalise.js";
 import { foldNorms } from "./fold-norms.js";
 import { mergeProducts } from "./merge-products.js";
+import type { Pass, PassContext } from "./pass.js";
 import { raiseAttention } from "./raise-attention.js";
 import { raiseNorms } from "./raise-norms.js";
 import { raisePositions } from "./raise-positions.js";
 import { raiseRotary } from "./raise-rotary.js";
-
-export interface PassContext {
-  readonly strict: boolean;
-  /** Bytes of a constant, where they may be read at compile time and are at most `limit` long. */
-  bytes(node: Graph["outputs"][number]["node"], limit: number): Uint8Array | null;
-}
-
-export interface Pass {
-  readonly name: string;
-  run(graph: Graph, context: PassContext): Graph;
-}
 
 export const passes: readonly Pass[] = [
   canonicalise,

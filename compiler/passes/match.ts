@@ -3,7 +3,7 @@ import { isNode, type Node } from "../ir/graph.js";
 import { isConst } from "../scalar/build.js";
 import { rangeOf } from "../scalar/range.js";
 import { readElements } from "../scalar/elements.js";
-import type { PassContext } from "./index.js";
+import type { PassContext } from "./pass.js";
 
 /** Below broadcasts: the value that is repeated. */
 export function unbroadcast(node: Node): Node {

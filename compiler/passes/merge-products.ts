@@ -6,7 +6,7 @@ import { topological, type Graph, type Node } from "../ir/graph.js";
 import { add, constValue, zero } from "../scalar/build.js";
 import type { Expr } from "../scalar/expr.js";
 import { matrixProducts, substituteNodes } from "../rewrite/substitute.js";
-import type { Pass } from "./index.js";
+import type { Pass } from "./pass.js";
 
 /** Below the broadcasts over batch axes: the [k, n] weight of a product, or null. */
 export function weightOf(product: Node<"matmul">, weights: ReadonlySet<Node>): Node | null {

@@ -22,7 +22,7 @@ import { isOp, someExpr, type Expr } from "../scalar/expr.js";
 import type { OpName } from "../ir/ops.js";
 import { substituteNodes } from "../rewrite/substitute.js";
 import { numberOf } from "./match.js";
-import type { Pass, PassContext } from "./index.js";
+import type { Pass, PassContext } from "./pass.js";
 
 interface Score {
   readonly product: Node<"matmul">;

@@ -3,7 +3,7 @@ import { normalize } from "../ir/build.js";
 import { isNode, topological, type Graph, type Node } from "../ir/graph.js";
 import { substituteNodes } from "../rewrite/substitute.js";
 import { eitherOf, numberOf, operandsOf, unbroadcast } from "./match.js";
-import type { Pass, PassContext } from "./index.js";
+import type { Pass, PassContext } from "./pass.js";
 
 /** x where `node` is x·x or x². */
 function squareOf(node: Node, context: PassContext): Node | null {

@@ -6,7 +6,7 @@ import { rangeOf } from "../scalar/range.js";
 import { primitive } from "../scalar/primitives.js";
 import { substituteNodes } from "../rewrite/substitute.js";
 import { numbersOf } from "./match.js";
-import type { Pass, PassContext } from "./index.js";
+import type { Pass, PassContext } from "./pass.js";
 
 const extents = (node: Node): number[] => node.shape.map((dim) => rangeOf(dim).max);
 

@@ -7,7 +7,7 @@ import { add, constValue, coord, int, load, zero } from "../scalar/build.js";
 import { linearize } from "../ir/element.js";
 import { substituteNodes } from "../rewrite/substitute.js";
 import { eitherOf, numbersOf, operandsOf, unbroadcast } from "./match.js";
-import type { Pass, PassContext } from "./index.js";
+import type { Pass, PassContext } from "./pass.js";
 
 /** x where `node` is concat(-x[half..], x[..half]) along the last axis. */
 function turned(node: Node): Node | null {

@@ -7,9 +7,12 @@ import type { FamilyTemplate, KernelText } from "../../compiler/kernel/family.js
 import type { Target } from "../../compiler/kernel/target.js";
 import { constValue, rangeOf } from "../../compiler/codegen/expressions.js";
 import { blocksOf } from "../../compiler/codegen/ptx/geometry.js";
+import { SimtAttention } from "../../compiler/codegen/ptx/simt-attention.js";
 import {
-  SimtAttention, attentionRows, attentionShape, type SimtAttentionConfig,
-} from "../../compiler/codegen/ptx/simt-attention.js";
+  attentionRows,
+  attentionShape,
+  type SimtAttentionConfig,
+} from "../../compiler/codegen/ptx/simt-attention-shape.js";
 
 const widestDepth = 256;
 
@@ -29,11 +32,15 @@ function cost(desc: AttentionDesc, config: SimtAttentionConfig, target: Target):
   const { extents } = desc;
   const { rows, warpRows, warpKeys, stages } = config;
   const { blockRows, total } = attentionShape(desc, config);
-  const blocks = Math.ceil(rangeOf(attentionRows(desc)).max / blockRows) * rangeOf(extents.g).max * rangeOf(extents.b).max;
+  const blocks =
+    Math.ceil(rangeOf(attentionRows(desc)).max / blockRows) *
+    rangeOf(extents.g).max *
+    rangeOf(extents.b).max;
   const resident = Math.max(1, Math.floor((160 * 1024) / total));
   const waves = Math.ceil(blocks / ((target.multiprocessors ?? 1) * resident));
   // Four warps of a multiprocessor run at a time; a key is read once for all rows of a warp.
-  const perKey = ((rows + 3) / warpKeys) * Math.max(1, (Math.min(resident, blocks) * warpRows * warpKeys) / 4);
+  const perKey =
+    ((rows + 3) / warpKeys) * Math.max(1, (Math.min(resident, blocks) * warpRows * warpKeys) / 4);
   return waves * perKey * (stages === 1 ? 1.3 : 1);
 }
 
@@ -61,4 +68,8 @@ function render(desc: AttentionDesc, config: SimtAttentionConfig, target: Target
   return work.kernel.render("attention/sm80-simt.ptx.hbs", launch, { ...view });
 }
 
-export const sm80SimtAttention: FamilyTemplate<"attention", SimtAttentionConfig> = { family: "attention", candidates, render };
+export const sm80SimtAttention: FamilyTemplate<"attention", SimtAttentionConfig> = {
+  family: "attention",
+  candidates,
+  render,
+};

@@ -7,9 +7,14 @@ import type { FamilyTemplate, KernelText } from "../../compiler/kernel/family.js
 import type { Target } from "../../compiler/kernel/target.js";
 import { rangeOf } from "../../compiler/codegen/expressions.js";
 import { blocksOf, volume } from "../../compiler/codegen/ptx/geometry.js";
+import { SimtGemm } from "../../compiler/codegen/ptx/simt-gemm.js";
 import {
-  SimtGemm, gemmShape, gemmThreads, lanesOfB, physicalColumns, type SimtGemmConfig,
-} from "../../compiler/codegen/ptx/simt-gemm.js";
+  gemmShape,
+  gemmThreads,
+  lanesOfB,
+  physicalColumns,
+  type SimtGemmConfig,
+} from "../../compiler/codegen/ptx/simt-gemm-shape.js";
 
 const shapes: readonly SimtGemmConfig[] = [
   { bm: 1, bn: 32, bk: 4, tm: 1, tn: 4, groups: 32, stages: 3 },
@@ -49,11 +54,19 @@ function render(desc: GemmDesc, config: SimtGemmConfig, target: Target): KernelT
   const view = work.emit();
   const launch = {
     kind: "gpu",
-    grid: [blocksOf(desc.mExtent, config.bm), blocksOf(physicalColumns(desc), config.bn), volume(desc.batchExtents)],
+    grid: [
+      blocksOf(desc.mExtent, config.bm),
+      blocksOf(physicalColumns(desc), config.bn),
+      volume(desc.batchExtents),
+    ],
     threads: gemmThreads(config),
     sharedBytes: work.shape.total,
   } as const;
   return work.kernel.render("gemm/sm80-simt.ptx.hbs", launch, { ...view });
 }
 
-export const sm80SimtGemm: FamilyTemplate<"gemm", SimtGemmConfig> = { family: "gemm", candidates, render };
+export const sm80SimtGemm: FamilyTemplate<"gemm", SimtGemmConfig> = {
+  family: "gemm",
+  candidates,
+  render,
+};

@@ -4,7 +4,13 @@ import type { FamilyTemplate, KernelText } from "../../compiler/kernel/family.js
 import type { Target } from "../../compiler/kernel/target.js";
 import { div, int, one, rangeOf } from "../../compiler/codegen/expressions.js";
 import { Scope, fits32 } from "../../compiler/codegen/ptx/expr.js";
-import { bindBox, below, blockOffset, blocksOf, volume } from "../../compiler/codegen/ptx/geometry.js";
+import {
+  bindBox,
+  below,
+  blockOffset,
+  blocksOf,
+  volume,
+} from "../../compiler/codegen/ptx/geometry.js";
 import { PtxKernel } from "../../compiler/codegen/ptx/kernel.js";
 import { emitStores } from "../../compiler/codegen/ptx/memory.js";
 import { widestLanes } from "../../compiler/codegen/ptx/widest.js";
@@ -56,7 +62,12 @@ function render(desc: MapDesc, config: Sm80MapConfig, target: Target): KernelTex
   const outside = b.into(index, () => {
     const wide = !fits32(points) || rangeOf(points).max > 2 ** 31 - 1 - threads;
     const thread = convertRegister(b, kernel.special("%tid.x"), wide ? "s64" : "s32");
-    const flat = b.op(wide ? "add.s64" : "add.s32", thread.type, blockOffset(root, "x", threads, wide), thread);
+    const flat = b.op(
+      wide ? "add.s64" : "add.s32",
+      thread.type,
+      blockOffset(root, "x", threads, wide),
+      thread,
+    );
     const inside = below(root, flat, points);
     bindBox(
       scope,
@@ -70,7 +81,12 @@ function render(desc: MapDesc, config: Sm80MapConfig, target: Target): KernelTex
   });
   emitStores(scope, desc.stores);
   const view: MapView = { index: index.lines(), outside: outside.text, body: body.lines() };
-  const launch = { kind: "gpu", grid: [blocksOf(points, threads), one, one], threads, sharedBytes: 0 } as const;
+  const launch = {
+    kind: "gpu",
+    grid: [blocksOf(points, threads), one, one],
+    threads,
+    sharedBytes: 0,
+  } as const;
   return kernel.render("map/sm80.ptx.hbs", launch, { ...view });
 }
 

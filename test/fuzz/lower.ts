@@ -2,7 +2,7 @@
 import { TargetAssembler } from "../../compiler/bundle/assemble.js";
 import { SourceTable } from "../../compiler/bundle/sources.js";
 import { weightFiles, sourcePolicy, type WeightFiles } from "../../compiler/bundle/weights.js";
-import { scalarReader } from "../../compiler/constants.js";
+import { constantReader } from "../../compiler/constants.js";
 import { FarrierError } from "../../compiler/errors.js";
 import type { Graph } from "../../compiler/ir/graph.js";
 import { Memory, type PlannedKernel } from "../../compiler/kernel/memory.js";
@@ -38,7 +38,7 @@ const target = targetNamed("cpu");
 /** @throws FarrierError where the compiler refuses the graph, or has a defect */
 export function lowerCase(found: FuzzCase, { strict, fuse }: Variant, hooks: Hooks = {}): Lowered {
   const model = modelOf(found);
-  const scalar = scalarReader(model);
+  const scalar = constantReader(model);
   const passed = runPasses(found.graph, { strict, bytes: scalar.bytes });
   const graph = hooks.graph?.(passed) ?? passed;
   const sources = new SourceTable(sourcePolicy({ kind: "embed" }, model));

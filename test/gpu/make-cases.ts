@@ -43,7 +43,15 @@ function operandsOf(test: GpuCase): object[] {
       access === "read"
         ? null
         : keep(new Uint8Array(Float64Array.from(expected.get(name)!, Number).buffer));
-    return { name, dtype, access, elements, bytes: byteSize(dtype, elements), fill: given, expected: after };
+    return {
+      name,
+      dtype,
+      access,
+      elements,
+      bytes: byteSize(dtype, elements),
+      fill: given,
+      expected: after,
+    };
   });
 }
 
@@ -67,7 +75,9 @@ function describe(test: GpuCase): object {
 
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
-const cases = allCases().filter((test) => test.name.includes(filter)).map(describe);
+const cases = allCases()
+  .filter((test) => test.name.includes(filter))
+  .map(describe);
 writeFileSync(join(folder, "cases.json"), JSON.stringify(cases, null, 1));
 writeFileSync(join(folder, "data.bin"), Buffer.concat(chunks));
 process.stdout.write(`${cases.length} cases, ${(size / 1e6).toFixed(1)} MB of data in ${folder}\n`);

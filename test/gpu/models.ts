@@ -11,8 +11,15 @@ import os from "node:os";
 import path from "node:path";
 import { asInput, compare, numbersOf, readTensors } from "../../compiler/cli/tensors.js";
 import { compile, type CompileOptions } from "../../compiler/compile.js";
+import type { ImportedModel } from "../../compiler/frontend/model.js";
+import { map } from "../../compiler/ir/build.js";
+import { matmul } from "../../compiler/ir/build-anchor.js";
+import { elementwise } from "../../compiler/scalar/elementwise.js";
 import { packageRoot } from "../../compiler/version.js";
 import { load, type Model } from "../../runtime/node/index.js";
+
+import { gpt2Small } from "./shapes.js";
+import { evaluated, floats, modelOf, normals } from "../models/graphs.js";
 
 const fixtures = path.join(packageRoot(), "test", "fixtures", "models");
 const work = fs.mkdtempSync(path.join(os.tmpdir(), "farrier-gpu-"));
@@ -33,7 +40,7 @@ async function attempt(what: string, body: () => Promise<void>): Promise<void> {
 
 let bundles = 0;
 async function onGpu<T>(
-  source: string,
+  source: string | ImportedModel,
   options: CompileOptions,
   body: (model: Model) => Promise<T>,
 ): Promise<T> {
@@ -164,20 +171,6 @@ async function onnx(name: string, file: string): Promise<void> {
   });
 }
 
-const gpt2Small = {
-  architectures: ["GPT2LMHeadModel"],
-  model_type: "gpt2",
-  activation_function: "gelu_new",
-  n_embd: 768,
-  n_head: 12,
-  n_layer: 12,
-  n_positions: 1024,
-  vocab_size: 50257,
-  layer_norm_epsilon: 1e-5,
-  tie_word_embeddings: true,
-  eos_token_id: 50256,
-};
-
 /** One decode step at two cache lengths: only attention may take longer. */
 async function decodeCost(): Promise<void> {
   const home = path.join(work, "gpt2-small");
@@ -218,6 +211,29 @@ async function decodeCost(): Promise<void> {
   );
 }
 
+/** A function of the user's in a product's epilogue, against the fp64 evaluator. */
+async function ownFunction(): Promise<void> {
+  const squash = elementwise((v) => (v > 0 ? Math.sqrt(v) : -Math.log1p(-v)) * 0.5);
+  const [rows, width, columns] = [33, 48, 40];
+  const model = modelOf(64, ({ g, x, weight }) =>
+    map(g, squash, [
+      matmul(g, x(width, "f32"), weight("f32", [width, columns], normals(1, width * columns))),
+    ]),
+  );
+  const values = normals(2, rows * width).map(Math.fround);
+  const expected = evaluated(model, floats("f32", [rows, width], values));
+  await onGpu(model, {}, async (loaded) => {
+    const { y } = await loaded.run({ x: { data: [...values], shape: [rows, width] } });
+    const error = compare(y!.toFloat64(), expected, [rows, columns]);
+    const steps = loaded.description.plan.targets["sm_80"]?.entries["main"]?.[0]?.steps.length;
+    check(
+      "a function of one's own",
+      error.relRms <= 1e-6 && steps === 1,
+      `rel-RMS ${error.relRms.toExponential(3)}, ${steps ?? 0} launch`,
+    );
+  });
+}
+
 const groups = new Map<string, () => Promise<void>>();
 for (const name of ["gpt2", "llama", "published/gpt2", "published/llama"])
   for (const dtype of ["f32", "bf16", "f16"] as const)
@@ -225,6 +241,7 @@ for (const name of ["gpt2", "llama", "published/gpt2", "published/llama"])
 for (const name of ["gpt2", "llama"])
   for (const file of ["static.onnx", "dyn.onnx"])
     groups.set(`${name}/${file}`, () => onnx(name, file));
+groups.set("own function", ownFunction);
 groups.set("decode cost", decodeCost);
 
 /** Runs a group in a child and adds up its counts. */

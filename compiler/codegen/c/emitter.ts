@@ -49,12 +49,9 @@ export class Block {
     return depth;
   }
 
+  /** The first answer of `look`, from this block outwards. */
   find<T>(look: (block: Block) => T | undefined): T | undefined {
-    for (let block: Block | null = this; block !== null; block = block.parent) {
-      const found = look(block);
-      if (found !== undefined) return found;
-    }
-    return undefined;
+    return look(this) ?? this.parent?.find(look);
   }
 }
 

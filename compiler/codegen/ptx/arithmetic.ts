@@ -4,8 +4,15 @@ import { dtypes, isFloat, type DType } from "../../ir/dtype.js";
 import type { BinaryOp, UnaryOp } from "../../scalar/expr.js";
 import { immediate, isImmediate, type PtxBuilder, type Value } from "./builder.js";
 import {
-  binaryInstruction, bitsOf, convertInstruction, halfInstruction, machineType, narrowInstruction, ptx,
-  unaryInstruction, type PtxType,
+  binaryInstruction,
+  bitsOf,
+  convertInstruction,
+  halfInstruction,
+  machineType,
+  narrowInstruction,
+  ptx,
+  unaryInstruction,
+  type PtxType,
 } from "./instructions.js";
 
 const comparisons: ReadonlySet<BinaryOp> = new Set(["lt", "le", "eq", "ne"]);
@@ -17,12 +24,24 @@ export interface Signs {
 }
 
 /** x op y on registers of `type`, the type of both operands. */
-export function emitBinary(b: PtxBuilder, op: BinaryOp, x: Value, y: Value, signs: Signs = {}): Value {
+export function emitBinary(
+  b: PtxBuilder,
+  op: BinaryOp,
+  x: Value,
+  y: Value,
+  signs: Signs = {},
+): Value {
   const { type } = x;
   if ((op === "div" || op === "mod") && type !== "f32" && type !== "f64") {
     const result = intDivision(b, op, x, y, signs);
     if (signs.nonZeroDivisor === true || isImmediate(y)) return result;
-    return b.op(ptx.select(type), type, immediate(0, type), result, b.op(ptx.setp("eq", type), "pred", y, 0));
+    return b.op(
+      ptx.select(type),
+      type,
+      immediate(0, type),
+      result,
+      b.op(ptx.setp("eq", type), "pred", y, 0),
+    );
   }
   if (op === "mod") return floatMod(b, x, y);
   if (type === "f64" && (op === "min" || op === "max")) return extremum64(b, op, x, y);
@@ -34,7 +53,8 @@ export function emitBinary(b: PtxBuilder, op: BinaryOp, x: Value, y: Value, sign
   return b.op(instruction, comparisons.has(op) ? "pred" : type, x, right);
 }
 
-const unsigned = (type: PtxType): "u32" | "u64" => (type === "s32" || type === "u32" ? "u32" : "u64");
+const unsigned = (type: PtxType): "u32" | "u64" =>
+  type === "s32" || type === "u32" ? "u32" : "u64";
 
 function intDivision(b: PtxBuilder, op: "div" | "mod", x: Value, y: Value, signs: Signs): Value {
   const literal = isImmediate(y) ? Number(y.text) : 0;
@@ -95,7 +115,8 @@ export function emitUnary(b: PtxBuilder, op: UnaryOp, x: Value): Value {
     return b.op(`rcp.rn.${type}`, type, root);
   }
   const instruction = unaryInstruction[op][type];
-  if (instruction === undefined) throw bug(`no PTX instruction for ${op} on ${type}: legalise it first`);
+  if (instruction === undefined)
+    throw bug(`no PTX instruction for ${op} on ${type}: legalise it first`);
   return b.op(instruction, type, x);
 }
 
@@ -111,9 +132,12 @@ export function emitSelect(b: PtxBuilder, condition: Value, x: Value, y: Value):
 /** The same integer in a register of another width; a float in another format. */
 export function convertRegister(b: PtxBuilder, value: Value, type: PtxType): Value {
   if (value.type === type) return value;
-  const sameBits = { s32: "u32", u32: "s32", s64: "u64", u64: "s64" } as Partial<Record<PtxType, PtxType>>;
+  const sameBits = { s32: "u32", u32: "s32", s64: "u64", u64: "s64" } as Partial<
+    Record<PtxType, PtxType>
+  >;
   if (sameBits[value.type] === type) return { ...value, type };
-  if (isImmediate(value) && type !== "f32" && type !== "f64") return immediate(BigInt(value.text), type);
+  if (isImmediate(value) && type !== "f32" && type !== "f64")
+    return immediate(BigInt(value.text), type);
   const instruction = convertInstruction[value.type][type];
   if (instruction === undefined) throw bug(`no PTX conversion from ${value.type} to ${type}`);
   return b.op(instruction, type, value);
@@ -164,12 +188,22 @@ export function emitBitcast(b: PtxBuilder, value: Value, to: DType): Value {
   if (target === null) throw bug(`no PTX register holds ${to}`);
   if (target === value.type) return value;
   // An i64 that fits is kept in 32 bits; as a pattern it has 64.
-  const whole = value.type === "s32" && bitsOf[target] !== "b32" && target !== "f32" ? convertRegister(b, value, "s64") : value;
-  const suffix = target === "f64" || bitsOf[target] === "b64" ? "b64" : target === "b16" ? "b16" : "b32";
+  const whole =
+    value.type === "s32" && bitsOf[target] !== "b32" && target !== "f32"
+      ? convertRegister(b, value, "s64")
+      : value;
+  const suffix =
+    target === "f64" || bitsOf[target] === "b64" ? "b64" : target === "b16" ? "b16" : "b32";
   return b.op(`mov.${suffix}`, target, whole);
 }
 
-function toNarrow(b: PtxBuilder, value: Value, from: DType, target: PtxType, narrow: { wrap: string; saturate: string }): Value {
+function toNarrow(
+  b: PtxBuilder,
+  value: Value,
+  from: DType,
+  target: PtxType,
+  narrow: { wrap: string; saturate: string },
+): Value {
   const word = convertRegister(b, value, target);
   return b.op(isFloat(from) ? narrow.saturate : narrow.wrap, target, word);
 }
@@ -186,5 +220,7 @@ function fromPredicate(b: PtxBuilder, value: Value, target: PtxType): Value {
 /** Results of 8- and 16-bit integer arithmetic wrap around at their width. */
 export function wrapNarrow(b: PtxBuilder, value: Value, dtype: DType): Value {
   const narrow = narrowInstruction[dtype];
-  return narrow === undefined || value.type === "pred" ? value : b.op(narrow.wrap, value.type, value);
+  return narrow === undefined || value.type === "pred"
+    ? value
+    : b.op(narrow.wrap, value.type, value);
 }

@@ -97,7 +97,11 @@ export class PtxBuilder {
   }
 
   /** `@guard instruction args…;` where there is a guard. */
-  lineIf(guard: Value | null, instruction: string, ...args: readonly (Value | string | number)[]): void {
+  lineIf(
+    guard: Value | null,
+    instruction: string,
+    ...args: readonly (Value | string | number)[]
+  ): void {
     this.line(guard === null ? instruction : `@${guard.text} ${instruction}`, ...args);
   }
 
@@ -114,7 +118,9 @@ export class PtxBuilder {
   }
 
   branch(label: string, guard: Value | null = null, negated = false): void {
-    this.raw(guard === null ? `bra ${label};` : `@${negated ? "!" : ""}${guard.text} bra ${label};`);
+    this.raw(
+      guard === null ? `bra ${label};` : `@${negated ? "!" : ""}${guard.text} bra ${label};`,
+    );
   }
 
   /** `body` a known number of times, as a loop that ptxas leaves one: unrolled loads would spill. */
@@ -146,7 +152,10 @@ export class PtxBuilder {
   halves(word: Value): readonly [Value, Value] {
     const [low, high] = [this.reg("b16"), this.reg("b16")];
     this.raw(`mov.b32 {${low.text}, ${high.text}}, ${word.text};`);
-    return [{ ...low, half: { word, high: false } }, { ...high, half: { word, high: true } }];
+    return [
+      { ...low, half: { word, high: false } },
+      { ...high, half: { word, high: true } },
+    ];
   }
 
   /** Two 16-bit registers as one word. */
@@ -158,18 +167,23 @@ export class PtxBuilder {
 
   /** `.reg` declarations of everything used. */
   declarations(): string[] {
-    const declared = new Map(Object.values(registerClass).map((entry) => [entry.prefix, entry.declared]));
+    const declared = new Map(
+      Object.values(registerClass).map((entry) => [entry.prefix, entry.declared]),
+    );
     return [...this.#counts.entries()]
       .filter(([, count]) => count > 0)
       .map(([prefix, count]) => `.reg ${declared.get(prefix)} ${prefix}<${count}>;`);
   }
 }
 
-const textOf = (arg: Value | string | number): string => (typeof arg === "object" ? arg.text : String(arg));
+const textOf = (arg: Value | string | number): string =>
+  typeof arg === "object" ? arg.text : String(arg);
 
 /** `{a, b}` of a vector load or store; a single register stands alone. */
 export function vector(values: readonly Value[]): string {
-  return values.length === 1 ? values[0]!.text : `{${values.map((value) => value.text).join(", ")}}`;
+  return values.length === 1
+    ? values[0]!.text
+    : `{${values.map((value) => value.text).join(", ")}}`;
 }
 
 /** `[base+offset]` */
@@ -183,12 +197,21 @@ const floatBits = new DataView(new ArrayBuffer(8));
 export function immediate(value: number | bigint, type: PtxType): Value {
   if (type === "f32") {
     floatBits.setFloat32(0, Number(value));
-    return { text: `0f${floatBits.getUint32(0).toString(16).padStart(8, "0").toUpperCase()}`, type };
+    return {
+      text: `0f${floatBits.getUint32(0).toString(16).padStart(8, "0").toUpperCase()}`,
+      type,
+    };
   }
   if (type === "f64") {
     floatBits.setFloat64(0, Number(value));
-    return { text: `0d${floatBits.getBigUint64(0).toString(16).padStart(16, "0").toUpperCase()}`, type };
+    return {
+      text: `0d${floatBits.getBigUint64(0).toString(16).padStart(16, "0").toUpperCase()}`,
+      type,
+    };
   }
   if (type === "b16") return { text: `0x${Number(value).toString(16).padStart(4, "0")}`, type };
-  return { text: (bitsOf[type] === "b32" ? BigInt.asIntN(32, BigInt(value)) : BigInt(value)).toString(), type };
+  return {
+    text: (bitsOf[type] === "b32" ? BigInt.asIntN(32, BigInt(value)) : BigInt(value)).toString(),
+    type,
+  };
 }

@@ -15,7 +15,13 @@ import { rangeOf } from "../../scalar/range.js";
 import { hasCheck, hasLoad, leavesOf, visitComputed } from "../affine.js";
 import { isHostExpr } from "../scalars.js";
 import {
-  convertRegister, emitBinary, emitBitcast, emitCast, emitSelect, emitUnary, wrapNarrow,
+  convertRegister,
+  emitBinary,
+  emitBitcast,
+  emitCast,
+  emitSelect,
+  emitUnary,
+  wrapNarrow,
 } from "./arithmetic.js";
 import { immediate, type Block, type PtxBuilder, type Value } from "./builder.js";
 import { binaryInstruction, machineType, ptx } from "./instructions.js";
@@ -65,7 +71,10 @@ export function neededBy(root: Expr): ReadonlySet<Expr> {
     const parts = isOp(node, "select")
       ? [first!, new Set([...whenTrue!].filter((expr) => whenFalse!.has(expr)))]
       : sets;
-    needed.set(node, hasEffects(node) ? new Set([...parts.flatMap((part) => [...part]), node]) : nothing);
+    needed.set(
+      node,
+      hasEffects(node) ? new Set([...parts.flatMap((part) => [...part]), node]) : nothing,
+    );
   });
   return needed.get(root)!;
 }
@@ -97,7 +106,12 @@ export class Scope {
   readonly #memo = new Map<Expr, (Value | undefined)[]>();
   readonly #arms = new Map<string, Scope>();
 
-  constructor(kernel: PtxKernel, parents: readonly Scope[], options: ScopeOptions, arm?: "arm" | "branch") {
+  constructor(
+    kernel: PtxKernel,
+    parents: readonly Scope[],
+    options: ScopeOptions,
+    arm?: "arm" | "branch",
+  ) {
     this.kernel = kernel;
     this.#parents = parents;
     this.block = options.block ?? parents[0]!.block;
@@ -105,8 +119,14 @@ export class Scope {
     this.ancestry = [...new Set([...parents.flatMap((parent) => parent.ancestry), this])];
     this.#unconditional = arm === undefined ? this : parents[0]!.#unconditional;
     this.#branch = arm === "branch" || (arm === "arm" && parents[0]!.#branch);
-    this.guard = this.#joinGuards([...parents.map((parent) => parent.guard), options.guard ?? null]);
-    this.lane = new LaneAnalysis(this.lanes, (leaf) => this.#binding(leaf) ?? { step: null, multiple: 1 });
+    this.guard = this.#joinGuards([
+      ...parents.map((parent) => parent.guard),
+      options.guard ?? null,
+    ]);
+    this.lane = new LaneAnalysis(
+      this.lanes,
+      (leaf) => this.#binding(leaf) ?? { step: null, multiple: 1 },
+    );
   }
 
   /** The kernel's own level, written to its entry. */
@@ -128,7 +148,11 @@ export class Scope {
    */
   bind(leaf: Expr, value: Value, facts: Partial<LeafFacts> = {}): this {
     if (isOp(leaf, "coord") || isOp(leaf, "param"))
-      this.#bindings.set(leaf, { values: [value], step: facts.step ?? 0, multiple: facts.multiple ?? 1 });
+      this.#bindings.set(leaf, {
+        values: [value],
+        step: facts.step ?? 0,
+        multiple: facts.multiple ?? 1,
+      });
     return this;
   }
 
@@ -201,7 +225,9 @@ export class Scope {
   /** The scope in which `node` is computed. */
   homeOf(node: Expr, lane = 0): Scope {
     const leaves = leavesOf(node);
-    const covering = this.ancestry.find((scope) => leaves.every((leaf) => scope.#binding(leaf) !== undefined));
+    const covering = this.ancestry.find((scope) =>
+      leaves.every((leaf) => scope.#binding(leaf) !== undefined),
+    );
     if (covering === undefined) {
       const unbound = leaves.find((leaf) => this.#binding(leaf) === undefined)!;
       throw bug(`no scope binds ${unbound.op} ${String((unbound.attr as { name: string }).name)}`);
@@ -215,8 +241,8 @@ export class Scope {
   }
 
   #knows(node: Expr, lane: number): boolean {
-    const memo = this.#memo.get(node);
-    return memo !== undefined && memo[this.lane.step(node) === 0 ? 0 : Math.min(lane, this.lanes - 1)] !== undefined;
+    const at = this.lane.step(node) === 0 ? 0 : Math.min(lane, this.lanes - 1);
+    return this.#memo.get(node)?.[at] !== undefined;
   }
 
   /** The scope of what happens only where `condition` (or its negation) holds, with its predicate. */
@@ -224,14 +250,24 @@ export class Scope {
     const key = `${condition.id}:${holds}`;
     const known = this.#arms.get(key);
     if (known !== undefined) return known;
-    const arm = this.inBlock(() => new Scope(this.kernel, [this], { guard: this.#predicates(condition, holds) }, "arm"));
+    const arm = this.inBlock(
+      () => new Scope(this.kernel, [this], { guard: this.#predicates(condition, holds) }, "arm"),
+    );
     this.#arms.set(key, arm);
     return arm;
   }
 
   /** As `where`, for text in `block` that is skipped by a branch where `condition` fails. */
   branch(condition: Expr, block: Block): Scope {
-    return this.inBlock(() => new Scope(this.kernel, [this], { block, guard: this.#predicates(condition, true) }, "branch"));
+    return this.inBlock(
+      () =>
+        new Scope(
+          this.kernel,
+          [this],
+          { block, guard: this.#predicates(condition, true) },
+          "branch",
+        ),
+    );
   }
 
   /** `condition` (already legal) as one predicate, or one per lane. */
@@ -259,8 +295,12 @@ export class Scope {
     const lanes = Math.max(...given.map((guard) => guard.length));
     return this.inBlock(() =>
       Array.from({ length: lanes }, (_, lane) => {
-        const texts = new Map(given.map((guard) => guard[lane] ?? guard[0]!).map((value) => [value.text, value]));
-        return [...texts.values()].reduce((joined, value) => this.b.op("and.pred", "pred", joined, value));
+        const texts = new Map(
+          given.map((guard) => guard[lane] ?? guard[0]!).map((value) => [value.text, value]),
+        );
+        return [...texts.values()].reduce((joined, value) =>
+          this.b.op("and.pred", "pred", joined, value),
+        );
       }),
     );
   }
@@ -272,7 +312,8 @@ export class Scope {
 
   #emit(node: Expr, lane: number): Value {
     if (isOp(node, "coord") || isOp(node, "param")) return this.#leaf(node, lane);
-    if (isHostExpr(node) && !isOp(node, "const")) return this.kernel.scalar(node, fits32(node) ? "s32" : "s64");
+    if (isHostExpr(node) && !isOp(node, "const"))
+      return this.kernel.scalar(node, fits32(node) ? "s32" : "s64");
     const special = emitters[node.op];
     if (special !== undefined) return special(this, node, lane);
     const args = node.args.map((arg) => this.get(arg, lane));
@@ -302,7 +343,9 @@ export class Scope {
     const nonNegative = rangeOf(node.args[0]!).min >= 0 && rangeOf(node.args[1]!).min >= 0;
     const nonZeroDivisor = rangeOf(node.args[1]!).min >= 1;
     const value = emitBinary(this.b, op, a, c, { nonNegative, nonZeroDivisor });
-    return !narrow && node.type === "i64" && fits32(node) ? convertRegister(this.b, value, "s32") : value;
+    return !narrow && node.type === "i64" && fits32(node)
+      ? convertRegister(this.b, value, "s32")
+      : value;
   }
 }
 
@@ -317,8 +360,7 @@ const emitters: { readonly [O in ExprOp]?: Emitter } = {
   load: (scope, node, lane) => emitLoad(scope, node as Expr<"load">, lane),
   cast: (scope, node, lane) =>
     emitCast(scope.b, scope.get(node.args[0]!, lane), node.args[0]!.type, node.type),
-  bitcast: (scope, node, lane) =>
-    emitBitcast(scope.b, scope.get(node.args[0]!, lane), node.type),
+  bitcast: (scope, node, lane) => emitBitcast(scope.b, scope.get(node.args[0]!, lane), node.type),
   select: (scope, node, lane) => emitSelectNode(scope, node, lane),
   check: (scope, node, lane) => emitCheck(scope, node as Expr<"check">, lane),
   fma: (scope, node, lane) => {

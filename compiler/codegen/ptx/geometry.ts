@@ -14,7 +14,12 @@ export const volume = (extents: readonly Expr[]): Expr => extents.reduce(mul, on
 export const blocksOf = (extent: Expr, size: number): Expr => ceilDiv(extent, int(size));
 
 /** `%ctaid.<axis> * size + offset`, wide if 32 bits may not hold it. */
-export function blockOffset(scope: Scope, axis: "x" | "y" | "z", size: number, wide = false): Value {
+export function blockOffset(
+  scope: Scope,
+  axis: "x" | "y" | "z",
+  size: number,
+  wide = false,
+): Value {
   const { b, kernel } = scope;
   const block = kernel.special(`%ctaid.${axis}`);
   if (wide) return b.op("mul.wide.u32", "s64", block, size);

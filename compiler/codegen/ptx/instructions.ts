@@ -9,7 +9,9 @@ import type { BinaryOp, UnaryOp } from "../../scalar/expr.js";
 export type PtxType = "pred" | "b16" | "s32" | "u32" | "s64" | "u64" | "f32" | "f64";
 
 /** Register class: prefix of the names and the `.reg` declaration. */
-export const registerClass: { readonly [T in PtxType]: { readonly prefix: string; readonly declared: string } } = {
+export const registerClass: {
+  readonly [T in PtxType]: { readonly prefix: string; readonly declared: string };
+} = {
   pred: { prefix: "%p", declared: ".pred" },
   b16: { prefix: "%h", declared: ".b16" },
   s32: { prefix: "%r", declared: ".b32" },
@@ -22,16 +24,41 @@ export const registerClass: { readonly [T in PtxType]: { readonly prefix: string
 
 /** The untyped suffix of moves, selections and loads of a register class. */
 export const bitsOf: { readonly [T in PtxType]: string } = {
-  pred: "pred", b16: "b16", s32: "b32", u32: "b32", s64: "b64", u64: "b64", f32: "f32", f64: "f64",
+  pred: "pred",
+  b16: "b16",
+  s32: "b32",
+  u32: "b32",
+  s64: "b64",
+  u64: "b64",
+  f32: "f32",
+  f64: "f64",
 };
 
 /** The register type that holds a value of a dtype; null: no PTX kernel computes with it. */
 export const machineType: { readonly [D in DType]: PtxType | null } = {
   bool: "pred",
-  i2: null, i4: null, i8: "s32", i16: "s32", i32: "s32", i64: "s64",
-  u2: null, u4: null, u8: "u32", u16: "u32", u32: "u32", u64: "u64",
-  f16: "b16", bf16: "b16", f32: "f32", f64: "f64",
-  e4m3fn: null, e4m3fnuz: null, e5m2: null, e5m2fnuz: null, e8m0: null, e2m1: null,
+  i2: null,
+  i4: null,
+  i8: "s32",
+  i16: "s32",
+  i32: "s32",
+  i64: "s64",
+  u2: null,
+  u4: null,
+  u8: "u32",
+  u16: "u32",
+  u32: "u32",
+  u64: "u64",
+  f16: "b16",
+  bf16: "b16",
+  f32: "f32",
+  f64: "f64",
+  e4m3fn: null,
+  e4m3fnuz: null,
+  e5m2: null,
+  e5m2fnuz: null,
+  e8m0: null,
+  e2m1: null,
 };
 
 /** How an element lies in memory: suffix of `ld`/`st`, and the type of the register it goes through. */
@@ -43,7 +70,10 @@ export interface MemoryType {
 
 export const memoryType: { readonly [D in DType]: MemoryType | null } = {
   bool: { bytes: 1, suffix: "u8", register: "u32" },
-  i2: null, i4: null, u2: null, u4: null,
+  i2: null,
+  i4: null,
+  u2: null,
+  u4: null,
   i8: { bytes: 1, suffix: "s8", register: "s32" },
   u8: { bytes: 1, suffix: "u8", register: "u32" },
   i16: { bytes: 2, suffix: "s16", register: "s32" },
@@ -56,7 +86,12 @@ export const memoryType: { readonly [D in DType]: MemoryType | null } = {
   bf16: { bytes: 2, suffix: "b16", register: "b16" },
   f32: { bytes: 4, suffix: "f32", register: "f32" },
   f64: { bytes: 8, suffix: "f64", register: "f64" },
-  e4m3fn: null, e4m3fnuz: null, e5m2: null, e5m2fnuz: null, e8m0: null, e2m1: null,
+  e4m3fn: null,
+  e4m3fnuz: null,
+  e5m2: null,
+  e5m2fnuz: null,
+  e8m0: null,
+  e2m1: null,
 };
 
 type Spelling = { readonly [T in PtxType]?: string };
@@ -98,7 +133,14 @@ export const binaryInstruction: { readonly [O in BinaryOp]: Spelling } = {
 };
 
 export const unaryInstruction: { readonly [O in UnaryOp]: Spelling } = {
-  neg: { s32: "neg.s32", s64: "neg.s64", u32: "neg.s32", u64: "neg.s64", f32: "neg.f32", f64: "neg.f64" },
+  neg: {
+    s32: "neg.s32",
+    s64: "neg.s64",
+    u32: "neg.s32",
+    u64: "neg.s64",
+    f32: "neg.f32",
+    f64: "neg.f64",
+  },
   abs: { s32: "abs.s32", s64: "abs.s64", f32: "abs.f32", f64: "abs.f64" },
   not: bitwise("not"),
   floor: each(floats, (t) => `cvt.rmi.${t}.${t}`),
@@ -126,17 +168,25 @@ export const convertInstruction: { readonly [From in PtxType]: Spelling } = {
   s64: { s32: "cvt.u32.u64", u32: "cvt.u32.u64", f32: "cvt.rn.f32.s64", f64: "cvt.rn.f64.s64" },
   u64: { s32: "cvt.u32.u64", u32: "cvt.u32.u64", f32: "cvt.rn.f32.u64", f64: "cvt.rn.f64.u64" },
   f32: {
-    s32: "cvt.rzi.s32.f32", u32: "cvt.rzi.u32.f32", s64: "cvt.rzi.s64.f32", u64: "cvt.rzi.u64.f32",
+    s32: "cvt.rzi.s32.f32",
+    u32: "cvt.rzi.u32.f32",
+    s64: "cvt.rzi.s64.f32",
+    u64: "cvt.rzi.u64.f32",
     f64: "cvt.f64.f32",
   },
   f64: {
-    s32: "cvt.rzi.s32.f64", u32: "cvt.rzi.u32.f64", s64: "cvt.rzi.s64.f64", u64: "cvt.rzi.u64.f64",
+    s32: "cvt.rzi.s32.f64",
+    u32: "cvt.rzi.u32.f64",
+    s64: "cvt.rzi.s64.f64",
+    u64: "cvt.rzi.u64.f64",
     f32: "cvt.rn.f32.f64",
   },
 };
 
 /** Narrow integers: the conversion that saturates, or that wraps, a 32-bit register to 8 or 16 bits. */
-export const narrowInstruction: Partial<Record<DType, { readonly wrap: string; readonly saturate: string }>> = {
+export const narrowInstruction: Partial<
+  Record<DType, { readonly wrap: string; readonly saturate: string }>
+> = {
   i8: { wrap: "cvt.s32.s8", saturate: "cvt.sat.s8.s32" },
   i16: { wrap: "cvt.s32.s16", saturate: "cvt.sat.s16.s32" },
   u8: { wrap: "cvt.u32.u8", saturate: "cvt.sat.u8.u32" },
@@ -160,7 +210,8 @@ export const ptx = {
   mad: each(ints, (t) => `mad.lo.${t}`),
   move: (type: PtxType) => `mov.${bitsOf[type]}`,
   select: (type: PtxType) => `selp.${bitsOf[type]}`,
-  setp: (compare: "lt" | "le" | "gt" | "ge" | "eq" | "ne", type: PtxType) => `setp.${compare}.${type}`,
+  setp: (compare: "lt" | "le" | "gt" | "ge" | "eq" | "ne", type: PtxType) =>
+    `setp.${compare}.${type}`,
   isNaN: (type: "f32" | "f64") => `setp.nan.${type}`,
   loadGlobal: (suffix: string, width: number, constant: boolean) =>
     `ld.global${constant ? ".nc" : ""}${vectorSuffix(width)}.${suffix}`,
@@ -170,7 +221,8 @@ export const ptx = {
   loadParam: "ld.param.u64",
   toGlobal: "cvta.to.global.u64",
   /** Copies to shared memory of 16 bytes bypass L1; smaller ones cannot. The last operand zero-fills. */
-  copyAsync: (bytes: 4 | 8 | 16) => (bytes === 16 ? "cp.async.cg.shared.global" : "cp.async.ca.shared.global"),
+  copyAsync: (bytes: 4 | 8 | 16) =>
+    bytes === 16 ? "cp.async.cg.shared.global" : "cp.async.ca.shared.global",
   copyCommit: "cp.async.commit_group;",
   copyWait: (groups: number) => `cp.async.wait_group ${groups};`,
   barrier: "bar.sync 0;",

@@ -11,7 +11,7 @@ import type { Target } from "../../kernel/target.js";
 import type { Expr } from "../../scalar/expr.js";
 import { renderTemplate, type View } from "../render.js";
 import { HostScalars } from "../scalars.js";
-import { Block, PtxBuilder, type Value } from "./builder.js";
+import { type Block, PtxBuilder, type Value } from "./builder.js";
 import { memoryType, ptx, type MemoryType, type PtxType } from "./instructions.js";
 
 interface OperandAccess {
@@ -45,9 +45,13 @@ export class PtxKernel {
   #declare(operand: Operand, index: number): void {
     const memory = memoryType[operand.dtype];
     if (memory === null)
-      throw new FarrierError("E_TYPE_UNSUPPORTED", `${operand.dtype} has no loads on ${this.target.name}`, {
-        where: operand.name,
-      });
+      throw new FarrierError(
+        "E_TYPE_UNSUPPORTED",
+        `${operand.dtype} has no loads on ${this.target.name}`,
+        {
+          where: operand.name,
+        },
+      );
     const raw = this.b.op(ptx.loadParam, "u64", `[${paramName(index)}]`);
     const base = this.b.op(ptx.toGlobal, "u64", raw);
     this.#operands.set(operand.name, {
@@ -60,7 +64,8 @@ export class PtxKernel {
 
   operand(name: string): OperandAccess {
     const found = this.#operands.get(name);
-    if (found === undefined) throw bug(`a body uses operand ${name}, which its kernel does not have`);
+    if (found === undefined)
+      throw bug(`a body uses operand ${name}, which its kernel does not have`);
     return found;
   }
 

@@ -31,11 +31,19 @@ export function multipleOf(expr: Expr, facts: Facts): number {
   if (value !== null) return Math.abs(value);
   const polynomial = polynomialOf(expr);
   const [only] = polynomial;
-  if (polynomial.length === 1 && only!.coefficient === 1 && only!.atoms.length === 1 && only!.atoms[0] === expr)
+  if (
+    polynomial.length === 1 &&
+    only!.coefficient === 1 &&
+    only!.atoms.length === 1 &&
+    only!.atoms[0] === expr
+  )
     return multipleOfAtom(expr, facts);
   return polynomial
     .map(({ atoms, coefficient }) =>
-      atoms.reduce((product, atom) => Math.min(2 ** 40, product * multipleOfAtom(atom, facts)), Math.abs(coefficient)),
+      atoms.reduce(
+        (product, atom) => Math.min(2 ** 40, product * multipleOfAtom(atom, facts)),
+        Math.abs(coefficient),
+      ),
     )
     .reduce(gcd, 0);
 }
@@ -117,7 +125,12 @@ export class LaneAnalysis {
     }
   }
 
-  #ring(expr: Expr, x: number | null, y: number | null, combine: (a: number, b: number) => number): number | null {
+  #ring(
+    expr: Expr,
+    x: number | null,
+    y: number | null,
+    combine: (a: number, b: number) => number,
+  ): number | null {
     if (dtypes[expr.type].kind === "float" || x === null || y === null) return null;
     const step = combine(x, y);
     return Number.isNaN(step) ? null : step;

@@ -7,7 +7,14 @@ import { legalise } from "../../scalar/legalise.js";
  * nor `sin.approx` and `tanh.approx`, which are far outside.
  */
 const native: ReadonlySet<string> = new Set([
-  "fma", "floor", "ceil", "round", "trunc", "exp2", "rsqrt", "rsqrt.f64",
+  "fma",
+  "floor",
+  "ceil",
+  "round",
+  "trunc",
+  "exp2",
+  "rsqrt",
+  "rsqrt.f64",
 ]);
 
 const cache = new WeakMap<Expr, Expr>();

@@ -33,7 +33,8 @@ export function elementAddress(scope: Scope, buffer: string, offset: Expr, lane 
     }
   }
   const tooFar = Math.abs(literal * memory.bytes) >= 2 ** 31;
-  if (tooFar) levels.set(scope, [...(levels.get(scope) ?? []), { atoms: [], coefficient: literal }]);
+  if (tooFar)
+    levels.set(scope, [...(levels.get(scope) ?? []), { atoms: [], coefficient: literal }]);
   let pointer = base;
   let last = scope.ancestry[0]!;
   for (const level of scope.ancestry) {
@@ -47,7 +48,14 @@ export function elementAddress(scope: Scope, buffer: string, offset: Expr, lane 
   return { base: pointer, offset: tooFar ? 0 : literal * memory.bytes };
 }
 
-function advance(at: Scope, level: Scope, pointer: Value, terms: Expr, bytes: number, lane: number): Value {
+function advance(
+  at: Scope,
+  level: Scope,
+  pointer: Value,
+  terms: Expr,
+  bytes: number,
+  lane: number,
+): Value {
   const place = level.lane.step(terms) === 0 ? 0 : Math.min(lane, level.lanes - 1);
   const key = `${pointer.text}:${terms.id}:${bytes}:${place}`;
   const known = at.pointers.get(key);
@@ -74,9 +82,11 @@ function vectorWidth(scope: Scope, offset: Expr, memory: MemoryType): number {
 export function emitLoad(scope: Scope, node: Expr<"load">, lane: number): Value {
   const [offset] = node.args as [Expr];
   const { memory, dtype, constant } = scope.kernel.operand(node.attr.buffer);
-  if (dtype !== node.type) throw bug(`load of ${node.type} from ${node.attr.buffer}, which holds ${dtype}`);
+  if (dtype !== node.type)
+    throw bug(`load of ${node.type} from ${node.attr.buffer}, which holds ${dtype}`);
   const step = scope.lane.step(offset);
-  const together = step === 1 && scope.lanes > 1 && (scope.guard === null || scope.guard.length === 1);
+  const together =
+    step === 1 && scope.lanes > 1 && (scope.guard === null || scope.guard.length === 1);
   if (together) {
     loadRun(scope, node, vectorWidth(scope, offset, memory));
     return scope.get(node, lane);
@@ -91,8 +101,18 @@ function loadRun(scope: Scope, node: Expr<"load">, width: number): void {
   const { memory, constant } = scope.kernel.operand(node.attr.buffer);
   const place = elementAddress(scope, node.attr.buffer, node.args[0]!);
   for (let lane = 0; lane < scope.lanes; lane += width) {
-    const loaded = loadVector(scope.b, memory, width, place, lane * memory.bytes, constant, scope.guardOf(lane));
-    loaded.forEach((register, i) => scope.remember(node, lane + i, fromMemory(scope.b, register, node.type)));
+    const loaded = loadVector(
+      scope.b,
+      memory,
+      width,
+      place,
+      lane * memory.bytes,
+      constant,
+      scope.guardOf(lane),
+    );
+    loaded.forEach((register, i) =>
+      scope.remember(node, lane + i, fromMemory(scope.b, register, node.type)),
+    );
   }
 }
 
@@ -110,7 +130,12 @@ export function loadVector(
   const type = words ? "u32" : memory.register;
   const registers = b.regs(type, words ? width / 2 : width);
   if (guard !== null)
-    for (const register of registers) b.line(ptx.move(type), register, type === "f32" ? "0f00000000" : type === "f64" ? "0d0000000000000000" : 0);
+    for (const register of registers)
+      b.line(
+        ptx.move(type),
+        register,
+        type === "f32" ? "0f00000000" : type === "f64" ? "0d0000000000000000" : 0,
+      );
   const instruction = ptx.loadGlobal(words ? "b32" : memory.suffix, registers.length, constant);
   b.lineIf(guard, instruction, vector(registers), address(place.base, place.offset + shift));
   return words ? registers.flatMap((word) => b.halves(word)) : registers;
@@ -164,18 +189,25 @@ function emitStore(scope: Scope, store: Store): void {
   const offset = legal(store.offset);
   const value = legal(cast(store.value, dtype));
   const step = scope.lane.step(offset);
-  const together = step === 1 && scope.lanes > 1 && (scope.guard === null || scope.guard.length === 1);
+  const together =
+    step === 1 && scope.lanes > 1 && (scope.guard === null || scope.guard.length === 1);
   const width = together ? vectorWidth(scope, offset, memory) : 1;
   for (let lane = 0; lane < scope.lanes; lane += width) {
     const lanes = Array.from({ length: width }, (_, i) => lane + i);
-    const registers = width > 1 && memory.register === "b16"
-      ? packedHalves(scope, value, lanes)
-      : lanes.map((at) => b.inRegister(toMemory(b, scope.get(value, at), dtype)));
+    const registers =
+      width > 1 && memory.register === "b16"
+        ? packedHalves(scope, value, lanes)
+        : lanes.map((at) => b.inRegister(toMemory(b, scope.get(value, at), dtype)));
     const shift = step === null ? 0 : step * lane * memory.bytes;
     const place = elementAddress(scope, store.operand, offset, step === null ? lane : 0);
     const suffix = storeSuffix(memory, width > 1 && memory.register === "b16");
     const target = address(place.base, place.offset + shift);
-    b.lineIf(scope.guardOf(lane), ptx.storeGlobal(suffix, registers.length), target, vector(registers));
+    b.lineIf(
+      scope.guardOf(lane),
+      ptx.storeGlobal(suffix, registers.length),
+      target,
+      vector(registers),
+    );
   }
 }
 
@@ -192,8 +224,9 @@ function packedHalves(scope: Scope, value: Expr, lanes: readonly number[]): Valu
     const [low, high] = [lanes[2 * pair]!, lanes[2 * pair + 1]!];
     if (single !== null) return packPair(b, dtype, scope.get(single, low), scope.get(single, high));
     const [x, y] = [scope.get(value, low), scope.get(value, high)];
-    const whole = x.half !== undefined && !x.half.high && y.half?.high === true && x.half.word === y.half.word;
-    return whole ? x.half!.word : b.packHalves(x, y);
+    const whole =
+      x.half !== undefined && !x.half.high && y.half?.high === true && x.half.word === y.half.word;
+    return whole ? x.half.word : b.packHalves(x, y);
   });
 }
 

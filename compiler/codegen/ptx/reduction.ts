@@ -8,18 +8,34 @@ import { bitsOf, ptx, type PtxType } from "./instructions.js";
 
 export type Fold = Stage["kind"];
 
-const foldOp: { readonly [K in Fold]: BinaryOp } = { sum: "add", prod: "mul", max: "max", min: "min" };
+const foldOp: { readonly [K in Fold]: BinaryOp } = {
+  sum: "add",
+  prod: "mul",
+  max: "max",
+  min: "min",
+};
 
 const lowest: { readonly [T in PtxType]?: number | bigint } = {
-  s32: -(2 ** 31), u32: 0, s64: -(2n ** 63n), u64: 0, f32: -Infinity, f64: -Infinity,
+  s32: -(2 ** 31),
+  u32: 0,
+  s64: -(2n ** 63n),
+  u64: 0,
+  f32: -Infinity,
+  f64: -Infinity,
 };
 const highest: { readonly [T in PtxType]?: number | bigint } = {
-  s32: 2 ** 31 - 1, u32: 2 ** 32 - 1, s64: 2n ** 63n - 1n, u64: 2n ** 64n - 1n, f32: Infinity, f64: Infinity,
+  s32: 2 ** 31 - 1,
+  u32: 2 ** 32 - 1,
+  s64: 2n ** 63n - 1n,
+  u64: 2n ** 64n - 1n,
+  f32: Infinity,
+  f64: Infinity,
 };
 
 /** The value that leaves every other unchanged. */
 export function identity(kind: Fold, type: PtxType): Value {
-  const value = kind === "sum" ? 0 : kind === "prod" ? 1 : (kind === "max" ? lowest : highest)[type];
+  const value =
+    kind === "sum" ? 0 : kind === "prod" ? 1 : (kind === "max" ? lowest : highest)[type];
   if (value === undefined) throw bug(`no reduction of ${type}`);
   return immediate(value, type);
 }
@@ -77,7 +93,12 @@ export interface BlockSlots {
 export function blockReduce(b: PtxBuilder, kind: Fold, value: Value, slots: BlockSlots): Value {
   const suffix = bitsOf[value.type];
   const own = b.op("mad.lo.s32", "s32", slots.warp, 8, slots.base);
-  b.lineIf(slots.first, ptx.storeShared(suffix, 1), `[${own.text}+${slots.offset}]`, b.inRegister(value));
+  b.lineIf(
+    slots.first,
+    ptx.storeShared(suffix, 1),
+    `[${own.text}+${slots.offset}]`,
+    b.inRegister(value),
+  );
   b.raw(ptx.barrier);
   const all = Array.from({ length: slots.warps }, (_, warp) =>
     b.op(ptx.loadShared(suffix, 1), value.type, `[${slots.base.text}+${slots.offset + 8 * warp}]`),

@@ -73,7 +73,8 @@ export class RowReduction {
     this.kernel = new PtxKernel(desc.operands, target);
     this.#b = this.kernel.b;
     this.#root = Scope.root(this.kernel);
-    this.sharedBytes = config.rowThreads > 32 ? desc.stages.length * 8 * (config.rowThreads / 32) : 0;
+    this.sharedBytes =
+      config.rowThreads > 32 ? desc.stages.length * 8 * (config.rowThreads / 32) : 0;
   }
 
   emit(): ReduceView {
@@ -91,7 +92,8 @@ export class RowReduction {
     });
     if (this.#desc.elementStores.length > 0) {
       const walk = this.#walk(this.#desc.stages.length);
-      for (const chunk of this.#steps(scope, walk)) emitStores(chunk.scope, this.#desc.elementStores);
+      for (const chunk of this.#steps(scope, walk))
+        emitStores(chunk.scope, this.#desc.elementStores);
       walks.push(walk);
     }
     const rowStores = this.kernel.section();
@@ -102,7 +104,14 @@ export class RowReduction {
     const ragged = blockRows > 1 && (count === null || count % blockRows !== 0);
     // Only now: later walks add to the text of earlier ones what they share with them.
     const passes = walks.map((walk) => this.#pass(walk));
-    return { index: index.lines(), ragged, outside: outside.text, row: row.lines(), passes, rowStores: rowStores.lines() };
+    return {
+      index: index.lines(),
+      ragged,
+      outside: outside.text,
+      row: row.lines(),
+      passes,
+      rowStores: rowStores.lines(),
+    };
   }
 
   /** Binds the row coordinates; returns the predicate of rows beyond the box. */
@@ -113,7 +122,11 @@ export class RowReduction {
     const columns = layout === "columns";
     const perBlock = columns ? threads : threads / rowThreads;
     const first = blockOffset(this.#root, "x", perBlock);
-    const own = columns ? tid : rowThreads === threads ? null : b.op("shr.u32", "s32", tid, Math.log2(rowThreads));
+    const own = columns
+      ? tid
+      : rowThreads === threads
+        ? null
+        : b.op("shr.u32", "s32", tid, Math.log2(rowThreads));
     const flat = own === null ? first : b.op(binaryInstruction.add.s32!, "s32", first, own);
     const last = this.#desc.coords.length - 1;
     bindBox(
@@ -126,18 +139,28 @@ export class RowReduction {
         step: columns && i === last ? 1 : 0,
       })),
     );
-    const inside = below(this.#root, flat, div(volume(this.#desc.extents), int(columns ? lanes : 1)));
+    const inside = below(
+      this.#root,
+      flat,
+      div(volume(this.#desc.extents), int(columns ? lanes : 1)),
+    );
     return b.op("not.pred", "pred", inside);
   }
 
   #walk(index: number): Walk {
-    const [before, body, after] = [this.kernel.section(), this.kernel.section(), this.kernel.section()];
+    const [before, body, after] = [
+      this.kernel.section(),
+      this.kernel.section(),
+      this.kernel.section(),
+    ];
     return { before, body, after, position: this.#b.reg("s32"), label: `PASS${index}` };
   }
 
   #pass(walk: Walk): Pass {
     const { chunks, rowThreads, lanes, layout } = this.#config;
-    const extent = this.#b.into(walk.before, () => extentValue(this.#root, this.#desc.axisExtent, "s32"));
+    const extent = this.#b.into(walk.before, () =>
+      extentValue(this.#root, this.#desc.axisExtent, "s32"),
+    );
     return {
       before: walk.before.lines(),
       looped: chunks === 0,
@@ -172,11 +195,17 @@ export class RowReduction {
         this.#b.line(ptx.move("s32"), walk.position, start === 0 ? "0" : start);
       });
       const scope = row.child({ block: walk.body, lanes });
-      scope.bind(this.#desc.axis, walk.position, { step: axisLanes > 0 ? 1 : 0, multiple: Math.max(1, axisLanes) });
+      scope.bind(this.#desc.axis, walk.position, {
+        step: axisLanes > 0 ? 1 : 0,
+        multiple: Math.max(1, axisLanes),
+      });
       return [{ scope, inside: null }];
     }
     this.#chunks ??= this.#unrolled(row, walk);
-    return this.#chunks.map(({ scope, inside }) => ({ scope: scope.child({ block: walk.body, also: [row] }), inside }));
+    return this.#chunks.map(({ scope, inside }) => ({
+      scope: scope.child({ block: walk.body, also: [row] }),
+      inside,
+    }));
   }
 
   #unrolled(row: Scope, walk: Walk): Chunk[] {
@@ -189,9 +218,19 @@ export class RowReduction {
     return b.into(walk.body, () => {
       const start = this.#start();
       return Array.from({ length: chunks }, (_, i) => {
-        const position = start === 0 ? b.op(ptx.move("s32"), "s32", i) : i === 0 ? start : b.op(binaryInstruction.add.s32!, "s32", start, i * stride);
-        const inside = (i + 1) * stride <= sure ? null : below(this.#root, position, this.#desc.axisExtent);
-        const scope = row.child({ block: walk.body, lanes, guard: inside === null ? null : [inside] });
+        const position =
+          start === 0
+            ? b.op(ptx.move("s32"), "s32", i)
+            : i === 0
+              ? start
+              : b.op(binaryInstruction.add.s32!, "s32", start, i * stride);
+        const inside =
+          (i + 1) * stride <= sure ? null : below(this.#root, position, this.#desc.axisExtent);
+        const scope = row.child({
+          block: walk.body,
+          lanes,
+          guard: inside === null ? null : [inside],
+        });
         scope.bind(this.#desc.axis, position, { step: columns ? 0 : 1, multiple: unit });
         return { scope, inside };
       });
@@ -211,12 +250,17 @@ export class RowReduction {
         const raw = scope.value(stage.body, lane);
         b.into(walk.body, () => {
           const value = convertRegister(b, raw, type);
-          const counted = inside === null ? value : b.op(ptx.select(type), type, value, neutral, inside);
+          const counted =
+            inside === null ? value : b.op(ptx.select(type), type, value, neutral, inside);
           b.assign(sums[lane]!, combine(b, stage.kind, sums[lane]!, counted));
         });
       }
-    const values = b.into(walk.after, () => (layout === "columns" ? sums : [this.#across(stage, index, sums)]));
-    const raw = row.child({ block: walk.after }).bindLanes(param(rawName(stage.name), stage.body.type), values);
+    const values = b.into(walk.after, () =>
+      layout === "columns" ? sums : [this.#across(stage, index, sums)],
+    );
+    const raw = row
+      .child({ block: walk.after })
+      .bindLanes(param(rawName(stage.name), stage.body.type), values);
     const finished = Array.from({ length: raw.lanes }, (_, lane) => raw.value(stage.finish, lane));
     return raw.child().bindLanes(param(stage.name, stage.finish.type), finished);
   }

@@ -33,7 +33,8 @@ export interface StatisticsSpec {
 const mostElements = 32;
 
 /** Bytes of shared memory that the results take. */
-export const statisticsBytes = (stages: readonly Stage[], rows: number): number => stages.length * rows * 4;
+export const statisticsBytes = (stages: readonly Stage[], rows: number): number =>
+  stages.length * rows * 4;
 
 /** Computes the statistics into shared memory. A barrier must follow before they are read. */
 export function emitRowStatistics(outer: Scope, spec: StatisticsSpec, block: Block): void {
@@ -42,10 +43,12 @@ export function emitRowStatistics(outer: Scope, spec: StatisticsSpec, block: Blo
     const tid = kernel.special("%tid.x");
     const local = b.op("shr.u32", "s32", tid, 5);
     const lane = b.op("and.b32", "s32", tid, 31);
-    const start = spec.lanes === 1 ? lane : b.op(binaryInstruction.mul.s32!, "s32", lane, spec.lanes);
+    const start =
+      spec.lanes === 1 ? lane : b.op(binaryInstruction.mul.s32!, "s32", lane, spec.lanes);
     const [next, done] = [b.label("row"), b.label("rows_done")];
     const row = b.op(ptx.move("s32"), "s32", local);
-    const ahead = spec.rows % spec.warps === 0 ? null : b.op(ptx.setp("lt", "s32"), "pred", row, spec.rows);
+    const ahead =
+      spec.rows % spec.warps === 0 ? null : b.op(ptx.setp("lt", "s32"), "pred", row, spec.rows);
     if (ahead !== null) b.branch(done, ahead, true);
     b.place(next);
     const { inner, close } = b.block.open();
@@ -57,12 +60,20 @@ export function emitRowStatistics(outer: Scope, spec: StatisticsSpec, block: Blo
   });
 }
 
-function emitRow(outer: Scope, spec: StatisticsSpec, block: Block, row: Value, start: Value, lane: Value): void {
+function emitRow(
+  outer: Scope,
+  spec: StatisticsSpec,
+  block: Block,
+  row: Value,
+  start: Value,
+  lane: Value,
+): void {
   const { b } = outer;
   let scope = outer.child({ block });
   spec.bindRow(scope, row);
   const chunks = Math.ceil(rangeOf(spec.extent).max / (32 * spec.lanes));
-  const unrolled = chunks * spec.lanes <= mostElements ? unrolledChunks(scope, spec, start, chunks) : null;
+  const unrolled =
+    chunks * spec.lanes <= mostElements ? unrolledChunks(scope, spec, start, chunks) : null;
   const first = b.op(ptx.setp("eq", "s32"), "pred", lane, 0);
   const address = b.op("mad.lo.s32", "s32", row, 4, spec.shared);
   spec.stages.forEach((stage, index) => {
@@ -70,16 +81,28 @@ function emitRow(outer: Scope, spec: StatisticsSpec, block: Block, row: Value, s
     const sums = b.regs(type, spec.lanes);
     for (const sum of sums) b.line(ptx.move(type), sum, identity(stage.kind, type));
     if (unrolled === null) loopChunks(scope, spec, stage, start, sums);
-    else for (const chunk of unrolled) accumulate(chunk.scope.child({ also: [scope] }), chunk.inside, stage, sums);
+    else
+      for (const chunk of unrolled)
+        accumulate(chunk.scope.child({ also: [scope] }), chunk.inside, stage, sums);
     const total = warpReduce(b, stage.kind, combineAll(b, stage.kind, sums));
     const raw = scope.child().bind(param(rawName(stage.name), stage.body.type), total);
     const finished = raw.value(stage.finish);
     scope = raw.child().bind(param(stage.name, stage.finish.type), finished);
-    b.lineIf(first, ptx.storeShared("f32", 1), `[${address.text}+${index * spec.rows * 4}]`, b.inRegister(finished));
+    b.lineIf(
+      first,
+      ptx.storeShared("f32", 1),
+      `[${address.text}+${index * spec.rows * 4}]`,
+      b.inRegister(finished),
+    );
   });
 }
 
-function unrolledChunks(row: Scope, spec: StatisticsSpec, start: Value, chunks: number): { scope: Scope; inside: Value | null }[] {
+function unrolledChunks(
+  row: Scope,
+  spec: StatisticsSpec,
+  start: Value,
+  chunks: number,
+): { scope: Scope; inside: Value | null }[] {
   const { b } = row;
   const sure = rangeOf(spec.extent).min;
   return Array.from({ length: chunks }, (_, i) => {
@@ -92,20 +115,34 @@ function unrolledChunks(row: Scope, spec: StatisticsSpec, start: Value, chunks: 
   });
 }
 
-function accumulate(scope: Scope, inside: Value | null, stage: Stage, sums: readonly Value[]): void {
+function accumulate(
+  scope: Scope,
+  inside: Value | null,
+  stage: Stage,
+  sums: readonly Value[],
+): void {
   const { b } = scope;
   const type = sums[0]!.type;
   sums.forEach((sum, lane) => {
     const raw = scope.value(stage.body, lane);
     scope.inBlock(() => {
       const value = convertRegister(b, raw, type);
-      const counted = inside === null ? value : b.op(ptx.select(type), type, value, identity(stage.kind, type), inside);
+      const counted =
+        inside === null
+          ? value
+          : b.op(ptx.select(type), type, value, identity(stage.kind, type), inside);
       b.assign(sum, combine(b, stage.kind, sum, counted));
     });
   });
 }
 
-function loopChunks(row: Scope, spec: StatisticsSpec, stage: Stage, start: Value, sums: readonly Value[]): void {
+function loopChunks(
+  row: Scope,
+  spec: StatisticsSpec,
+  stage: Stage,
+  start: Value,
+  sums: readonly Value[],
+): void {
   const b: PtxBuilder = row.b;
   const [head, tail] = [b.label("walk"), b.label("walked")];
   const at = b.op(ptx.move("s32"), "s32", start);
@@ -126,7 +163,13 @@ function loopChunks(row: Scope, spec: StatisticsSpec, stage: Stage, start: Value
 }
 
 /** Binds the statistics of a row of the tile from shared memory. */
-export function bindStatistics(scope: Scope, stages: readonly Stage[], shared: Value, rows: number, local: Value): void {
+export function bindStatistics(
+  scope: Scope,
+  stages: readonly Stage[],
+  shared: Value,
+  rows: number,
+  local: Value,
+): void {
   if (stages.length === 0) return;
   const { b } = scope;
   scope.inBlock(() => {

@@ -5,102 +5,34 @@
  */
 import type { AttentionDesc } from "../../kernel/desc.js";
 import type { Target } from "../../kernel/target.js";
-import { constValue, coord, mul, param } from "../../scalar/build.js";
+import { constValue, coord, param } from "../../scalar/build.js";
 import type { Expr } from "../../scalar/expr.js";
 import { widestLanes } from "./widest.js";
-import { immediate, vector, type Block, type PtxBuilder, type Value } from "./builder.js";
+import { immediate, type Block, type PtxBuilder, type Value } from "./builder.js";
 import { Scope } from "./expr.js";
 import { below, bindBox, blockOffset, extentValue } from "./geometry.js";
-import { binaryInstruction, ptx, unaryInstruction } from "./instructions.js";
+import { binaryInstruction, ptx } from "./instructions.js";
 import { PtxKernel, sharedSymbol } from "./kernel.js";
 import { emitStores } from "./memory.js";
 import { combineAll, warpReduce } from "./reduction.js";
 import { TileCopy, tileLanes, type TileSide } from "./stage.js";
-
-export interface SimtAttentionConfig {
-  /** Rows (queries of all heads of a key head) of a warp. */
-  readonly rows: number;
-  /** Warps with other rows, and warps with other keys of the same rows. */
-  readonly warpRows: number;
-  readonly warpKeys: number;
-  /** Buffers for tiles of keys and values: 1 or 2. */
-  readonly stages: number;
-}
-
-/** Holes of `attention/sm80-simt.ptx.hbs` besides the kernel's header. */
-type SimtAttentionView = {
-  readonly index: string[];
-  readonly queries: string[];
-  readonly setup: string[];
-  readonly ahead: boolean;
-  readonly started: string;
-  readonly step: string;
-  readonly stage: string[];
-  readonly compute: string[];
-  readonly store: string[];
-  readonly advance: string[];
-  readonly more: string;
-  readonly steps: string;
-  readonly total: string[];
-  readonly split: boolean;
-  readonly give: string[];
-  readonly other: string;
-  readonly take: string[];
-  readonly finish: string[];
-};
-
-export interface AttentionShape {
-  readonly blockRows: number;
-  readonly tileKeys: number;
-  readonly threads: number;
-  /** Depths padded to whole vectors. */
-  readonly depth: number;
-  readonly strideK: number;
-  readonly strideV: number;
-  readonly slot: number;
-  /** Value columns of a lane: `groups` runs of `run` neighbours. */
-  readonly run: number;
-  readonly groups: number;
-  readonly weights: number;
-  readonly slots: number;
-  readonly total: number;
-}
-
-export function attentionShape(desc: AttentionDesc, config: SimtAttentionConfig): AttentionShape {
-  const { rows, warpRows, warpKeys, stages } = config;
-  const depth = Math.ceil(constValue(desc.extents.d)! / 4) * 4;
-  const columns = constValue(desc.extents.e)!;
-  const cover = (run: number): number => Math.ceil(columns / (32 * run)) * run;
-  const run = [4, 2, 1].reduce((best, each) => (cover(each) < cover(best) ? each : best));
-  const groups = cover(run) / run;
-  const tileKeys = 32 * warpKeys;
-  const blockRows = rows * warpRows;
-  const warps = warpRows * warpKeys;
-  // An odd number of 16-byte words: lanes that read one column of 8 rows meet 8 banks.
-  const strideK = 4 * ((depth / 4) | 1);
-  const strideV = Math.max(Math.ceil(columns / 4) * 4, groups * run * 32);
-  const slot = tileKeys * (strideK + strideV) * 4;
-  const weights = blockRows * depth * 4;
-  const slots = weights + warps * 32 * rows * 4;
-  const merge = (warpKeys - 1) * warpRows * rows * (groups * run * 32 + 2) * 4;
-  const total = slots + Math.max(slot * stages, merge);
-  return { blockRows, tileKeys, threads: 32 * warps, depth, strideK, strideV, slot, run, groups, weights, slots, total };
-}
-
-/** Queries of all heads of a key head: the rows that share its keys. */
-export const attentionRows = (desc: AttentionDesc): Expr => mul(desc.extents.q, desc.extents.r);
-
-interface Row {
-  readonly scope: Scope;
-  readonly inside: Value;
-  /** Running maximum, this lane's part of the sum, and the weighed values. */
-  readonly max: Value;
-  readonly sum: Value;
-  readonly acc: Value[];
-}
-
-const log2e = immediate(Math.fround(Math.LOG2E), "f32");
-const minusInfinity = immediate(-Infinity, "f32");
+import {
+  attentionRows,
+  attentionShape,
+  type AttentionPlace,
+  type AttentionRow,
+  type AttentionShape,
+  type SimtAttentionConfig,
+  type SimtAttentionView,
+} from "./simt-attention-shape.js";
+import {
+  mergeWarps,
+  minusInfinity,
+  scoreDots,
+  softmaxStep,
+  storeWeights,
+  weighValues,
+} from "./simt-attention-tile.js";
 
 export class SimtAttention {
   readonly kernel: PtxKernel;
@@ -133,7 +65,12 @@ export class SimtAttention {
     const place = b.into(this.#index, () => this.#place());
     const keys = b.into(this.#index, () => this.#keyRange(place));
     b.into(this.#queries, () => this.#copyQueries(place));
-    const [stage, compute, store, advance] = [0, 1, 2, 3].map(() => this.kernel.section()) as [Block, Block, Block, Block];
+    const [stage, compute, store, advance] = [0, 1, 2, 3].map(() => this.kernel.section()) as [
+      Block,
+      Block,
+      Block,
+      Block,
+    ];
     const [next, write, step] = [b.reg("s32"), b.reg("s32"), b.reg("s32")];
     const rows = b.into(this.#setup, () => {
       b.line(ptx.move("s32"), next, keys.begin);
@@ -150,18 +87,32 @@ export class SimtAttention {
     const total = this.kernel.section();
     const sums = b.into(total, () => rows.map((row) => warpReduce(b, "sum", row.sum)));
     rows.forEach((row, i) => b.into(total, () => b.assign(row.sum, sums[i]!)));
-    const { give, take, other } = this.#merge(place, rows);
+    const { give, take, other } = mergeWarps(this.kernel, this.shape, warpKeys, place, rows);
     const finish = this.kernel.section();
     b.into(finish, () => rows.forEach((row) => this.#finish(place, row, finish)));
     return {
-      index: this.#index.lines(), queries: this.#queries.lines(), setup: this.#setup.lines(), ahead: stages === 2,
-      started: b.reg("pred").text, step: step.text, stage: stage.lines(), compute: compute.lines(), store: store.lines(),
-      advance: advance.lines(), more: b.reg("pred").text, steps: keys.steps.text, total: total.lines(),
-      split: warpKeys > 1, give: give.lines(), other: other.text, take: take.lines(), finish: finish.lines(),
+      index: this.#index.lines(),
+      queries: this.#queries.lines(),
+      setup: this.#setup.lines(),
+      ahead: stages === 2,
+      started: b.reg("pred").text,
+      step: step.text,
+      stage: stage.lines(),
+      compute: compute.lines(),
+      store: store.lines(),
+      advance: advance.lines(),
+      more: b.reg("pred").text,
+      steps: keys.steps.text,
+      total: total.lines(),
+      split: warpKeys > 1,
+      give: give.lines(),
+      other: other.text,
+      take: take.lines(),
+      finish: finish.lines(),
     };
   }
 
-  #place(): Place {
+  #place(): AttentionPlace {
     const b = this.#b;
     const { warpKeys, rows } = this.#config;
     const { b: batch, g, extents } = this.#desc;
@@ -185,17 +136,25 @@ export class SimtAttention {
   /** Binds the coordinates of a packed row: heads of one query are neighbours. */
   #bindRow(scope: Scope, row: Value): void {
     const { q, r, extents } = this.#desc;
-    bindBox(scope, row, [{ coord: q, extent: extents.q }, { coord: r, extent: extents.r }]);
+    bindBox(scope, row, [
+      { coord: q, extent: extents.q },
+      { coord: r, extent: extents.r },
+    ]);
   }
 
   #clampedRow(row: Value): Value {
     const b = this.#b;
-    const last = b.op(binaryInstruction.sub.s32!, "s32", extentValue(this.#root, attentionRows(this.#desc), "s32"), 1);
+    const last = b.op(
+      binaryInstruction.sub.s32!,
+      "s32",
+      extentValue(this.#root, attentionRows(this.#desc), "s32"),
+      1,
+    );
     return b.op(binaryInstruction.min.s32!, "s32", row, last);
   }
 
   /** Keys that any row of the block may need; each warp finds them for itself. */
-  #keyRange(place: Place): { begin: Value; end: Value; steps: Value } {
+  #keyRange(place: AttentionPlace): { begin: Value; end: Value; steps: Value } {
     const b = this.#b;
     const { bounds, extents } = this.#desc;
     const firsts: Value[] = [];
@@ -203,7 +162,12 @@ export class SimtAttention {
     for (let i = 0; i < this.shape.blockRows; i += 32) {
       const at = b.op(binaryInstruction.add.s32!, "s32", place.first, i);
       // Fewer rows than lanes: lanes beyond repeat the block's last row.
-      const own = b.op(binaryInstruction.min.s32!, "s32", place.lane, Math.min(31, this.shape.blockRows - 1 - i));
+      const own = b.op(
+        binaryInstruction.min.s32!,
+        "s32",
+        place.lane,
+        Math.min(31, this.shape.blockRows - 1 - i),
+      );
       const scope = this.#tile.child();
       this.#bindRow(scope, this.#clampedRow(b.op(binaryInstruction.add.s32!, "s32", at, own)));
       firsts.push(scope.index(bounds.first));
@@ -222,24 +186,45 @@ export class SimtAttention {
   /** Zeros beyond the depth keep padded products at zero. */
   #depthSide(along: Expr, extent: Expr): TileSide {
     const size = Math.ceil(constValue(extent)! / 4) * 4;
-    return { coord: along, size, origin: null, extent: size === constValue(extent) ? null : extent, multiple: size };
+    return {
+      coord: along,
+      size,
+      origin: null,
+      extent: size === constValue(extent) ? null : extent,
+      multiple: size,
+    };
   }
 
   #lanes(value: Expr, along: Expr, extent: Expr): number {
-    return tileLanes(value, along, widestLanes(this.#desc.operands, [value], [], along, extent), constValue(extent)!);
+    return tileLanes(
+      value,
+      along,
+      widestLanes(this.#desc.operands, [value], [], along, extent),
+      constValue(extent)!,
+    );
   }
 
-  #copyQueries(place: Place): void {
+  #copyQueries(place: AttentionPlace): void {
     const { queries, d, extents } = this.#desc;
     const extent = attentionRows(this.#desc);
     const rows: TileSide = {
-      coord: coord("packed row", extent), size: this.shape.blockRows, origin: place.first, extent, clamp: true, multiple: 1,
+      coord: coord("packed row", extent),
+      size: this.shape.blockRows,
+      origin: place.first,
+      extent,
+      clamp: true,
+      multiple: 1,
     };
     const copy = new TileCopy(
       this.#tile,
       {
-        value: queries, rows, columns: this.#depthSide(d, extents.d), stride: this.shape.depth,
-        threads: this.shape.threads, lanes: this.#lanes(queries, d, extents.d), loop: "none",
+        value: queries,
+        rows,
+        columns: this.#depthSide(d, extents.d),
+        stride: this.shape.depth,
+        threads: this.shape.threads,
+        lanes: this.#lanes(queries, d, extents.d),
+        loop: "none",
         bindRow: (scope, row) => this.#bindRow(scope, row),
       },
       this.#queries,
@@ -251,26 +236,45 @@ export class SimtAttention {
 
   #copyTiles(next: Value, write: Value, end: Value, stage: Block, store: Block): void {
     const { keys, values, k, d, e, extents } = this.#desc;
-    const rows: TileSide = { coord: k, size: this.shape.tileKeys, origin: next, extent: end, multiple: 1 };
+    const rows: TileSide = {
+      coord: k,
+      size: this.shape.tileKeys,
+      origin: next,
+      extent: end,
+      multiple: 1,
+    };
     const { threads, strideK, strideV, tileKeys } = this.shape;
     const copies = [
       { value: keys, along: d, extent: extents.d, stride: strideK, offset: 0 },
-      { value: values, along: e, extent: extents.e, stride: strideV, offset: tileKeys * strideK * 4 },
+      {
+        value: values,
+        along: e,
+        extent: extents.e,
+        stride: strideV,
+        offset: tileKeys * strideK * 4,
+      },
     ];
     for (const { value, along, extent, stride, offset } of copies) {
       const spec = {
-        value, rows, columns: this.#depthSide(along, extent), stride, threads,
-        lanes: this.#lanes(value, along, extent), loop: "rows",
+        value,
+        rows,
+        columns: this.#depthSide(along, extent),
+        stride,
+        threads,
+        lanes: this.#lanes(value, along, extent),
+        loop: "rows",
       } as const;
       const copy = new TileCopy(this.#tile, spec, this.#setup, stage);
       const base = (block: Block): Value =>
-        offset === 0 ? write : this.#b.into(block, () => this.#b.op(binaryInstruction.add.s32!, "s32", write, offset));
+        offset === 0
+          ? write
+          : this.#b.into(block, () => this.#b.op(binaryInstruction.add.s32!, "s32", write, offset));
       copy.load(stage, base(stage));
       if (copy.throughRegisters) copy.store(store, base(store));
     }
   }
 
-  #row(place: Place, index: number): Row {
+  #row(place: AttentionPlace, index: number): AttentionRow {
     const b = this.#b;
     const local = b.op("mad.lo.s32", "s32", place.row, this.#config.rows, index);
     const row = b.op(binaryInstruction.add.s32!, "s32", place.first, local);
@@ -278,7 +282,9 @@ export class SimtAttention {
     this.#bindRow(scope, this.#clampedRow(row));
     const max = b.op(ptx.move("f32"), "f32", minusInfinity);
     const sum = b.op(ptx.move("f32"), "f32", "0f00000000");
-    const acc = Array.from({ length: this.shape.run * this.shape.groups }, () => b.op(ptx.move("f32"), "f32", "0f00000000"));
+    const acc = Array.from({ length: this.shape.run * this.shape.groups }, () =>
+      b.op(ptx.move("f32"), "f32", "0f00000000"),
+    );
     return { scope, inside: below(this.#root, row, attentionRows(this.#desc)), max, sum, acc };
   }
 
@@ -289,170 +295,54 @@ export class SimtAttention {
     return b.op(ptx.select("s32"), "s32", second, slots, isFirst);
   }
 
-  #compute(place: Place, rows: readonly Row[], loop: { next: Value; write: Value; end: Value }, block: Block): void {
+  #compute(
+    place: AttentionPlace,
+    rows: readonly AttentionRow[],
+    loop: { next: Value; write: Value; end: Value },
+    block: Block,
+  ): void {
     const b = this.#b;
     const { stages } = this.#config;
     const read = stages === 2 ? this.#otherSlot(loop.write, place.slots) : loop.write;
     const local = b.op("mad.lo.s32", "s32", place.key, 32, place.lane);
-    const behind = b.op(binaryInstruction.sub.s32!, "s32", loop.next, this.shape.tileKeys * (stages - 1));
+    const behind = b.op(
+      binaryInstruction.sub.s32!,
+      "s32",
+      loop.next,
+      this.shape.tileKeys * (stages - 1),
+    );
     const key = b.op(binaryInstruction.add.s32!, "s32", behind, local);
     const inside = b.op(ptx.setp("lt", "s32"), "pred", key, loop.end);
     const keyScope = this.#tile.child({ block, guard: [inside] }).bind(this.#desc.k, key);
-    const dots = this.#dots(place, read, local, rows.length);
+    const dots = scoreDots(b, this.shape, place, read, local, rows.length);
     const corrections = rows.map((row, i) => {
-      const scaled = b.op(binaryInstruction.mul.f32!, "f32", dots[i]!, immediate(Math.fround(this.#desc.scale), "f32"));
-      const scope = keyScope.child({ block, also: [row.scope] }).bind(param("score", "f32"), scaled);
+      const scaled = b.op(
+        binaryInstruction.mul.f32!,
+        "f32",
+        dots[i]!,
+        immediate(Math.fround(this.#desc.scale), "f32"),
+      );
+      const scope = keyScope
+        .child({ block, also: [row.scope] })
+        .bind(param("score", "f32"), scaled);
       const score = scope.value(this.#desc.score);
       const masked = b.op(ptx.select("f32"), "f32", score, minusInfinity, inside);
-      return this.#softmax(row, masked);
+      return softmaxStep(b, row, masked);
     });
-    this.#storeWeights(place, corrections.map(({ weight }) => weight));
+    storeWeights(
+      b,
+      place,
+      corrections.map(({ weight }) => weight),
+    );
     rows.forEach((row, i) => {
-      for (const acc of row.acc) b.line(binaryInstruction.mul.f32!, acc, acc, corrections[i]!.correction);
+      for (const acc of row.acc)
+        b.line(binaryInstruction.mul.f32!, acc, acc, corrections[i]!.correction);
     });
-    this.#weigh(place, read, rows);
-  }
-
-  /** This lane's key times the rows of the warp. */
-  #dots(place: Place, read: Value, local: Value, count: number): Value[] {
-    const b = this.#b;
-    const { depth, strideK } = this.shape;
-    const fromK = b.op("mad.lo.s32", "s32", local, strideK * 4, read);
-    const fromQ = b.op("mad.lo.s32", "s32", place.row, count * depth * 4, place.shared);
-    // Few rows: several chains hide the latency of one.
-    const chains = count < 4 ? 4 : 1;
-    const sums = Array.from({ length: count }, () =>
-      Array.from({ length: chains }, () => b.op(ptx.move("f32"), "f32", "0f00000000")));
-    const part = (from: number, to: number): void => {
-      for (let d = from; d < to; d += 4) {
-        const key = this.#loadShared(fromK, d * 4, 4);
-        sums.forEach((chain, i) => {
-          const query = this.#loadShared(fromQ, (i * depth + d) * 4, 4);
-          for (let q = 0; q < 4; q++) b.line(ptx.fma.f32!, chain[q % chains]!, query[q]!, key[q]!, chain[q % chains]!);
-        });
-      }
-    };
-    const unrolled = 32;
-    b.repeat(Math.floor(depth / unrolled), () => {
-      part(0, unrolled);
-      b.line(binaryInstruction.add.s32!, fromK, fromK, unrolled * 4);
-      b.line(binaryInstruction.add.s32!, fromQ, fromQ, unrolled * 4);
-    });
-    part(0, depth % unrolled);
-    return sums.map((chain) => combineAll(b, "sum", chain));
-  }
-
-  /** Online softmax: new maximum, this lane's weight, and the factor for what was summed before. */
-  #softmax(row: Row, score: Value): { weight: Value; correction: Value } {
-    const b = this.#b;
-    const highest = b.op(binaryInstruction.max.f32!, "f32", row.max, warpReduce(b, "max", score));
-    // While everything is masked the maximum is minus infinity, and weights must come out as zero.
-    const none = b.op(ptx.setp("eq", "f32"), "pred", highest, minusInfinity);
-    const base = b.op(ptx.select("f32"), "f32", "0f00000000", highest, none);
-    const weight = this.#power(score, base);
-    const correction = this.#power(row.max, base);
-    b.line(ptx.fma.f32!, row.sum, row.sum, correction, weight);
-    b.assign(row.max, highest);
-    return { weight, correction };
-  }
-
-  /** e^(x - base), for x at most base. */
-  #power(x: Value, base: Value): Value {
-    const b = this.#b;
-    const difference = b.op(binaryInstruction.sub.f32!, "f32", x, base);
-    const scaled = b.op(binaryInstruction.mul.f32!, "f32", difference, log2e);
-    return b.op(unaryInstruction.exp2.f32!, "f32", scaled);
-  }
-
-  #storeWeights(place: Place, weights: readonly Value[]): void {
-    const b = this.#b;
-    const width = Math.min(4, weights.length);
-    const own = b.op("mad.lo.s32", "s32", place.lane, weights.length * 4, place.weights);
-    for (let i = 0; i < weights.length; i += width)
-      b.line(ptx.storeShared("f32", width), `[${own.text}+${i * 4}]`, vector(weights.slice(i, i + width)));
-    b.raw(ptx.warpBarrier);
-  }
-
-  #weigh(place: Place, read: Value, rows: readonly Row[]): void {
-    const b = this.#b;
-    const { run, groups, strideV, strideK, tileKeys } = this.shape;
-    const column = b.op("mad.lo.s32", "s32", place.lane, run * 4, read);
-    const fromV = b.op("mad.lo.s32", "s32", place.key, 32 * strideV * 4, column);
-    const weights = b.op(ptx.move("s32"), "s32", place.weights);
-    const width = Math.min(4, rows.length);
-    const unrolled = 8;
-    b.repeat(32 / unrolled, () => {
-      for (let key = 0; key < unrolled; key++) {
-        const each = Array.from({ length: rows.length / width }, (_, i) =>
-          this.#loadShared(weights, (key * rows.length + i * width) * 4, width)).flat();
-        const values = Array.from({ length: groups }, (_, i) =>
-          this.#loadShared(fromV, (tileKeys * strideK + key * strideV + i * 32 * run) * 4, run)).flat();
-        rows.forEach((row, i) =>
-          row.acc.forEach((acc, j) => b.line(ptx.fma.f32!, acc, each[i]!, values[j]!, acc)));
-      }
-      b.line(binaryInstruction.add.s32!, weights, weights, unrolled * rows.length * 4);
-      b.line(binaryInstruction.add.s32!, fromV, fromV, unrolled * strideV * 4);
-    });
-  }
-
-  #loadShared(base: Value, offset: number, width: number): Value[] {
-    const registers = this.#b.regs("f32", width);
-    this.#b.line(ptx.loadShared("f32", width), vector(registers), `[${base.text}+${offset}]`);
-    return registers;
-  }
-
-  /** Warps with other keys give what they have to the first, which merges in their order. */
-  #merge(place: Place, rows: readonly Row[]): { give: Block; take: Block; other: Value } {
-    const b = this.#b;
-    const [give, take] = [this.kernel.section(), this.kernel.section()];
-    const { warpKeys } = this.#config;
-    const values = rows.length * this.shape.run * this.shape.groups * 32;
-    const size = (values + 2 * rows.length) * 4;
-    const part = (key: Value | number): { own: Value; common: Value } => {
-      const slot = b.op("mad.lo.s32", "s32", place.row, warpKeys - 1, key);
-      const common = b.op("mad.lo.s32", "s32", slot, size, place.slots);
-      return { own: b.op("mad.lo.s32", "s32", place.lane, 4, common), common };
-    };
-    if (warpKeys === 1) return { give, take, other: b.reg("pred") };
-    const other = b.into(give, () => {
-      const isOther = b.op(ptx.setp("ne", "s32"), "pred", place.key, 0);
-      const { own, common } = part(b.op(binaryInstruction.sub.s32!, "s32", place.key, 1));
-      rows.flatMap((row) => row.acc).forEach((acc, i) =>
-        b.lineIf(isOther, ptx.storeShared("f32", 1), `[${own.text}+${i * 128}]`, acc));
-      // Every lane has the same: they all write it.
-      rows.flatMap((row) => [row.max, row.sum]).forEach((value, i) =>
-        b.lineIf(isOther, ptx.storeShared("f32", 1), `[${common.text}+${values * 4 + i * 4}]`, value));
-      return isOther;
-    });
-    b.into(take, () => {
-      for (let from = 0; from < warpKeys - 1; from++) {
-        const { own, common } = part(from);
-        rows.forEach((row, i) => this.#mergeRow(row, own, i * row.acc.length * 128, common, values * 4 + i * 8));
-      }
-    });
-    return { give, take, other };
-  }
-
-  #mergeRow(row: Row, own: Value, valuesAt: number, common: Value, statisticsAt: number): void {
-    const b = this.#b;
-    const [max] = this.#loadShared(common, statisticsAt, 1);
-    const [sum] = this.#loadShared(common, statisticsAt + 4, 1);
-    const highest = b.op(binaryInstruction.max.f32!, "f32", row.max, max!);
-    const none = b.op(ptx.setp("eq", "f32"), "pred", highest, minusInfinity);
-    const base = b.op(ptx.select("f32"), "f32", "0f00000000", highest, none);
-    const [mine, theirs] = [this.#power(row.max, base), this.#power(max!, base)];
-    b.line(binaryInstruction.mul.f32!, row.sum, row.sum, mine);
-    b.line(ptx.fma.f32!, row.sum, sum!, theirs, row.sum);
-    row.acc.forEach((acc, j) => {
-      const [value] = this.#loadShared(own, valuesAt + j * 128, 1);
-      b.line(binaryInstruction.mul.f32!, acc, acc, mine);
-      b.line(ptx.fma.f32!, acc, value!, theirs, acc);
-    });
-    b.assign(row.max, highest);
+    weighValues(b, this.shape, place, read, rows);
   }
 
   /** Divides by the sum (a row masked everywhere is zero) and stores. */
-  #finish(place: Place, row: Row, block: Block): void {
+  #finish(place: AttentionPlace, row: AttentionRow, block: Block): void {
     const b = this.#b;
     const { run, groups } = this.shape;
     const { e, extents, stores } = this.#desc;
@@ -467,25 +357,17 @@ export class SimtAttention {
       const size = constValue(extents.e)!;
       const whole = (group + 1) * 32 * run <= size;
       const count = size % run === 0 ? 1 : run;
-      const guard = whole ? null : Array.from({ length: count }, (_, lane) =>
-        b.op(ptx.setp("lt", "s32"), "pred", own, size - lane));
-      const column = this.#tile.child({ block, lanes: run, guard }).bind(e, own, { step: 1, multiple: run });
+      const guard = whole
+        ? null
+        : Array.from({ length: count }, (_, lane) =>
+            b.op(ptx.setp("lt", "s32"), "pred", own, size - lane),
+          );
+      const column = this.#tile
+        .child({ block, lanes: run, guard })
+        .bind(e, own, { step: 1, multiple: run });
       const scope = rowScope.child({ block, also: [column], lanes: run });
       scope.bindLanes(param("acc", "f32"), results.slice(group * run, (group + 1) * run));
       emitStores(scope, stores);
     }
   }
-}
-
-interface Place {
-  readonly lane: Value;
-  /** Which rows and which keys the warp has. */
-  readonly row: Value;
-  readonly key: Value;
-  /** First row of the block. */
-  readonly first: Value;
-  /** Shared addresses: queries, this warp's weights, tiles of keys and values. */
-  readonly shared: Value;
-  readonly weights: Value;
-  readonly slots: Value;
 }

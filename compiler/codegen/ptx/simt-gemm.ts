@@ -1,9 +1,8 @@
 /** The body of an IEEE f32 gemm kernel on ordinary arithmetic units: see `templates/gemm/sm80-simt.ts`. */
 import type { GemmDesc } from "../../kernel/desc.js";
-import { packedOffset, type PackedLayout } from "../../kernel/packing.js";
+import type { PackedLayout } from "../../kernel/packing.js";
 import type { Target } from "../../kernel/target.js";
-import { ceilDiv, constValue, coord, int, load, mul, param } from "../../scalar/build.js";
-import type { Expr } from "../../scalar/expr.js";
+import { ceilDiv, constValue, int, param } from "../../scalar/build.js";
 import { alignmentOf } from "../affine.js";
 import { vector, type Block, type PtxBuilder, type Value } from "./builder.js";
 import { Scope } from "./expr.js";
@@ -11,79 +10,23 @@ import { below, bindBox, blockOffset, extentValue } from "./geometry.js";
 import { binaryInstruction, ptx } from "./instructions.js";
 import { PtxKernel, sharedSymbol } from "./kernel.js";
 import { emitStores } from "./memory.js";
-import { bindStatistics, emitRowStatistics, statisticsBytes } from "./row-statistics.js";
+import { bindStatistics, emitRowStatistics } from "./row-statistics.js";
 import { TileCopy, tileLanes, type TileSide } from "./stage.js";
+import {
+  elementOfB,
+  gemmShape,
+  gemmThreads,
+  groupThreads,
+  lanesOfB,
+  type GemmShape,
+  type SimtGemmConfig,
+  type SimtGemmView,
+} from "./simt-gemm-shape.js";
 import { widestLanes } from "./widest.js";
-
-export interface SimtGemmConfig {
-  /** Tile of a block. */
-  readonly bm: number;
-  readonly bn: number;
-  /** k that one group of threads multiplies per step. */
-  readonly bk: number;
-  /** Tile of a thread; `tn` is a multiple of 4. */
-  readonly tm: number;
-  readonly tn: number;
-  /** Groups of threads that share the tile and split k. */
-  readonly groups: number;
-  /** Buffers in shared memory. */
-  readonly stages: number;
-}
-
-/** Holes of `gemm/sm80-simt.ptx.hbs` besides the kernel's header. */
-type SimtGemmView = {
-  readonly index: string[];
-  readonly normalised: boolean;
-  readonly statistics: string[];
-  readonly setup: string[];
-  readonly started: string;
-  readonly step: string;
-  readonly pending: number;
-  readonly stage: string[];
-  readonly compute: string[];
-  readonly store: string[];
-  readonly more: string;
-  readonly steps: string;
-  readonly split: boolean;
-  readonly give: string[];
-  readonly other: string;
-  readonly take: string[];
-  readonly epilogue: string[];
-};
-
-export const groupThreads = (config: SimtGemmConfig): number => (config.bm / config.tm) * (config.bn / config.tn);
-export const gemmThreads = (config: SimtGemmConfig): number => groupThreads(config) * config.groups;
-
-/** Physical columns of B. */
-export const physicalColumns = (desc: GemmDesc): Expr => mul(desc.nExtent, int(desc.group));
-
-interface Shape {
-  /** k of a step, all groups together. */
-  readonly depth: number;
-  readonly strideA: number;
-  readonly strideB: number;
-  readonly bytesA: number;
-  readonly slot: number;
-  readonly statistics: number;
-  readonly total: number;
-}
-
-export function gemmShape(desc: GemmDesc, config: SimtGemmConfig, lanesB: number): Shape {
-  const { bm, bn, bk, tm, tn, groups, stages } = config;
-  const depth = bk * groups;
-  // Rows of A four words further apart than a power of two: neighbouring rows lie in other banks.
-  const strideA = depth + 4;
-  const strideB = lanesB === 4 ? bn : bn + 4;
-  const bytesA = bm * strideA * 4;
-  const slot = bytesA + depth * strideB * 4;
-  const merge = (groups - 1) * groupThreads(config) * tm * tn * 4;
-  const statistics = Math.max(slot * stages, merge);
-  return { depth, strideA, strideB, bytesA, slot, statistics, total: statistics + statisticsBytes(desc.stages, bm) };
-}
 
 export class SimtGemm {
   readonly kernel: PtxKernel;
-  readonly shape: Shape;
+  readonly shape: GemmShape;
   readonly #desc: GemmDesc;
   readonly #config: SimtGemmConfig;
   readonly #layout: PackedLayout;
@@ -118,7 +61,11 @@ export class SimtGemm {
     const { m0, n0, shared } = b.into(this.#index, () => this.#origin(bm, bn));
     const statistics = this.#shifted(shared, this.shape.statistics);
     if (this.#desc.stages.length > 0) this.#computeStatistics(m0, statistics);
-    const [stage, compute, store] = [this.kernel.section(), this.kernel.section(), this.kernel.section()];
+    const [stage, compute, store] = [
+      this.kernel.section(),
+      this.kernel.section(),
+      this.kernel.section(),
+    ];
     const [next, write, step] = [b.reg("s32"), b.reg("s32"), b.reg("s32")];
     const a = this.#copyA(m0, next, statistics, stage);
     const tileB = this.#copyB(n0, next, stage);
@@ -137,22 +84,39 @@ export class SimtGemm {
     a.store(store, write);
     tileB.store(store, this.#shifted(write, this.shape.bytesA, store));
     b.into(store, () => this.#advance(next, write, shared));
-    const steps = b.into(this.#setup, () => extentValue(this.#root, ceilDiv(this.#desc.kExtent, int(this.shape.depth)), "s32"));
+    const steps = b.into(this.#setup, () =>
+      extentValue(this.#root, ceilDiv(this.#desc.kExtent, int(this.shape.depth)), "s32"),
+    );
     const { give, take, other } = this.#merge(place, shared, groups, tm * tn);
     const epilogue = this.kernel.section();
     this.#epilogue(epilogue, m0, n0, statistics, place);
     return {
-      index: this.#index.lines(), normalised: this.#desc.stages.length > 0, statistics: this.#statistics.lines(),
-      setup: this.#setup.lines(), started: b.reg("pred").text, step: step.text, pending: stages - 2,
-      stage: stage.lines(), compute: compute.lines(), store: store.lines(), more: b.reg("pred").text,
-      steps: steps.text, split: groups > 1, give: give.lines(), other: other.text, take: take.lines(),
+      index: this.#index.lines(),
+      normalised: this.#desc.stages.length > 0,
+      statistics: this.#statistics.lines(),
+      setup: this.#setup.lines(),
+      started: b.reg("pred").text,
+      step: step.text,
+      pending: stages - 2,
+      stage: stage.lines(),
+      compute: compute.lines(),
+      store: store.lines(),
+      more: b.reg("pred").text,
+      steps: steps.text,
+      split: groups > 1,
+      give: give.lines(),
+      other: other.text,
+      take: take.lines(),
       epilogue: epilogue.lines(),
     };
   }
 
   /** First row and column of the block's tile; binds the batch. */
   #origin(bm: number, bn: number): { m0: Value; n0: Value; shared: Value } {
-    const axes = this.#desc.batch.map((each, i) => ({ coord: each, extent: this.#desc.batchExtents[i]! }));
+    const axes = this.#desc.batch.map((each, i) => ({
+      coord: each,
+      extent: this.#desc.batchExtents[i]!,
+    }));
     if (axes.length > 0) bindBox(this.#tile, this.kernel.special("%ctaid.z"), axes);
     const shared = this.#b.op("mov.u32", "s32", sharedSymbol);
     return { m0: blockOffset(this.#root, "x", bm), n0: blockOffset(this.#root, "y", bn), shared };
@@ -168,13 +132,30 @@ export class SimtGemm {
     emitRowStatistics(
       this.#tile,
       {
-        stages, axis: k, extent: kExtent, shared,
-        lanes: Math.max(1, widestLanes(operands, stages.map((stage) => stage.body), [], k, kExtent)),
+        stages,
+        axis: k,
+        extent: kExtent,
+        shared,
+        lanes: Math.max(
+          1,
+          widestLanes(
+            operands,
+            stages.map((stage) => stage.body),
+            [],
+            k,
+            kExtent,
+          ),
+        ),
         rows: this.#config.bm,
         warps: Math.ceil(gemmThreads(this.#config) / 32),
         bindRow: (scope, local) => {
           const row = b.op(binaryInstruction.add.s32!, "s32", m0, local);
-          const last = b.op(binaryInstruction.sub.s32!, "s32", extentValue(this.#root, mExtent, "s32"), 1);
+          const last = b.op(
+            binaryInstruction.sub.s32!,
+            "s32",
+            extentValue(this.#root, mExtent, "s32"),
+            1,
+          );
           scope.bind(m, b.op(binaryInstruction.min.s32!, "s32", row, last));
         },
       },
@@ -184,19 +165,36 @@ export class SimtGemm {
 
   #kSide(next: Value): TileSide {
     const { k, kExtent } = this.#desc;
-    return { coord: k, size: this.shape.depth, origin: next, extent: kExtent, multiple: this.shape.depth };
+    return {
+      coord: k,
+      size: this.shape.depth,
+      origin: next,
+      extent: kExtent,
+      multiple: this.shape.depth,
+    };
   }
 
   #copyA(m0: Value, next: Value, statistics: Value, stage: Block): TileCopy {
     const { a, m, mExtent, k, kExtent, operands, stages } = this.#desc;
     const { bm } = this.#config;
     const whole = (constValue(mExtent) ?? 1) % bm === 0;
-    const rows: TileSide = { coord: m, size: bm, origin: m0, extent: whole ? null : mExtent, clamp: true, multiple: bm };
+    const rows: TileSide = {
+      coord: m,
+      size: bm,
+      origin: m0,
+      extent: whole ? null : mExtent,
+      clamp: true,
+      multiple: bm,
+    };
     return new TileCopy(
       this.#tile,
       {
-        value: a, rows, columns: this.#kSide(next), stride: this.shape.strideA,
-        threads: gemmThreads(this.#config), loop: "columns",
+        value: a,
+        rows,
+        columns: this.#kSide(next),
+        stride: this.shape.strideA,
+        threads: gemmThreads(this.#config),
+        loop: "columns",
         lanes: tileLanes(a, k, widestLanes(operands, [a], [], k, kExtent), this.shape.depth),
         bindRow: (scope, _, local) => bindStatistics(scope, stages, statistics, bm, local),
       },
@@ -208,13 +206,26 @@ export class SimtGemm {
   #copyB(n0: Value, next: Value, stage: Block): TileCopy {
     const { bn } = this.#config;
     const { value, column, extent } = elementOfB(this.#desc, this.#layout);
-    const whole = (constValue(extent) ?? 1) % bn === 0 || (this.#desc.b.kind === "packed" && this.#layout.columns % bn === 0);
-    const columns: TileSide = { coord: column, size: bn, origin: n0, extent: whole ? null : extent, multiple: bn };
+    const whole =
+      (constValue(extent) ?? 1) % bn === 0 ||
+      (this.#desc.b.kind === "packed" && this.#layout.columns % bn === 0);
+    const columns: TileSide = {
+      coord: column,
+      size: bn,
+      origin: n0,
+      extent: whole ? null : extent,
+      multiple: bn,
+    };
     return new TileCopy(
       this.#tile,
       {
-        value, rows: this.#kSide(next), columns, stride: this.shape.strideB,
-        threads: gemmThreads(this.#config), lanes: this.#lanesB, loop: "rows",
+        value,
+        rows: this.#kSide(next),
+        columns,
+        stride: this.shape.strideB,
+        threads: gemmThreads(this.#config),
+        lanes: this.#lanesB,
+        loop: "rows",
       },
       this.#setup,
       stage,
@@ -251,10 +262,13 @@ export class SimtGemm {
     }
     const [rows, columns] = [bm / tm, bn / tn];
     for (let k = 0; k < bk; k += 4) {
-      const a = Array.from({ length: tm }, (_, i) => this.#loadFour(fromA, (i * rows * strideA + k) * 4));
+      const a = Array.from({ length: tm }, (_, i) =>
+        this.#loadFour(fromA, (i * rows * strideA + k) * 4),
+      );
       for (let q = 0; q < 4; q++) {
         const row = Array.from({ length: tn / 4 }, (_, j) =>
-          this.#loadFour(fromB, bytesA + ((k + q) * strideB + j * columns * 4) * 4)).flat();
+          this.#loadFour(fromB, bytesA + ((k + q) * strideB + j * columns * 4) * 4),
+        ).flat();
         for (let i = 0; i < tm; i++)
           for (let j = 0; j < tn; j++) {
             const acc = this.#accumulators[i]![j]!;
@@ -281,7 +295,12 @@ export class SimtGemm {
   }
 
   /** Groups give their sums to the first, which adds them in order. */
-  #merge(place: Place, shared: Value, groups: number, count: number): { give: Block; take: Block; other: Value } {
+  #merge(
+    place: Place,
+    shared: Value,
+    groups: number,
+    count: number,
+  ): { give: Block; take: Block; other: Value } {
     const b = this.#b;
     const [give, take] = [this.kernel.section(), this.kernel.section()];
     if (place.group === null) return { give, take, other: b.reg("pred") };
@@ -291,15 +310,27 @@ export class SimtGemm {
       const own = b.op("mad.lo.s32", "s32", inGroup, 4, shared);
       const at = b.op("mad.lo.s32", "s32", group, size * count * 4, own);
       const isOther = b.op(ptx.setp("ne", "s32"), "pred", group, 0);
-      this.#accumulators.flat().forEach((acc, i) =>
-        b.lineIf(isOther, ptx.storeShared("f32", 1), `[${at.text}+${(i - count) * size * 4}]`, acc));
+      this.#accumulators
+        .flat()
+        .forEach((acc, i) =>
+          b.lineIf(
+            isOther,
+            ptx.storeShared("f32", 1),
+            `[${at.text}+${(i - count) * size * 4}]`,
+            acc,
+          ),
+        );
       return isOther;
     });
     b.into(take, () => {
       const own = b.op("mad.lo.s32", "s32", inGroup, 4, shared);
       this.#accumulators.flat().forEach((acc, i) => {
         for (let from = 0; from < groups - 1; from++) {
-          const part = b.op(ptx.loadShared("f32", 1), "f32", `[${own.text}+${(from * count + i) * size * 4}]`);
+          const part = b.op(
+            ptx.loadShared("f32", 1),
+            "f32",
+            `[${own.text}+${(from * count + i) * size * 4}]`,
+          );
           b.line(binaryInstruction.add.f32!, acc, acc, part);
         }
       });
@@ -311,14 +342,18 @@ export class SimtGemm {
     const b = this.#b;
     const { m, mExtent, stages, stores } = this.#desc;
     const { bm, bn, tm, tn } = this.#config;
-    const rows = Array.from({ length: tm }, (_, i) => b.into(block, () => {
-      const local = b.op(binaryInstruction.add.s32!, "s32", place.ty, i * (bm / tm));
-      const row = b.op(binaryInstruction.add.s32!, "s32", m0, local);
-      const whole = (constValue(mExtent) ?? 1) % bm === 0;
-      const scope = this.#tile.child({ block, guard: whole ? null : [below(this.#root, row, mExtent)] }).bind(m, row);
-      bindStatistics(scope, stages, statistics, bm, local);
-      return scope;
-    }));
+    const rows = Array.from({ length: tm }, (_, i) =>
+      b.into(block, () => {
+        const local = b.op(binaryInstruction.add.s32!, "s32", place.ty, i * (bm / tm));
+        const row = b.op(binaryInstruction.add.s32!, "s32", m0, local);
+        const whole = (constValue(mExtent) ?? 1) % bm === 0;
+        const scope = this.#tile
+          .child({ block, guard: whole ? null : [below(this.#root, row, mExtent)] })
+          .bind(m, row);
+        bindStatistics(scope, stages, statistics, bm, local);
+        return scope;
+      }),
+    );
     for (let j = 0; j < tn / 4; j++) {
       const column = b.into(block, () => this.#column(block, n0, place.tx, j * (bn / tn) * 4));
       rows.forEach((row, i) => {
@@ -326,7 +361,10 @@ export class SimtGemm {
         const acc = this.#accumulators[i]!.slice(4 * j, 4 * j + 4);
         const { group } = this.#desc;
         for (let part = 0; part < group; part++)
-          scope.bindLanes(param(`acc${part}`, "f32"), acc.filter((_, lane) => lane % group === part));
+          scope.bindLanes(
+            param(`acc${part}`, "f32"),
+            acc.filter((_, lane) => lane % group === part),
+          );
         emitStores(scope, stores);
       });
     }
@@ -338,13 +376,25 @@ export class SimtGemm {
     const { n, nExtent, group } = this.#desc;
     const { bn } = this.#config;
     const lanes = 4 / group;
-    const first = b.op(binaryInstruction.add.s32!, "s32", b.op("mad.lo.s32", "s32", tx, 4, n0), shift);
+    const first = b.op(
+      binaryInstruction.add.s32!,
+      "s32",
+      b.op("mad.lo.s32", "s32", tx, 4, n0),
+      shift,
+    );
     const column = group === 1 ? first : b.op("shr.u32", "s32", first, 1);
     const whole = (constValue(nExtent) ?? 1) % (bn / group) === 0;
     // Where runs end with the matrix one predicate serves a run, else each lane has its own.
     const aligned = alignmentOf(nExtent, lanes) === lanes;
-    const guard = whole ? null : Array.from({ length: aligned ? 1 : lanes }, (_, lane) =>
-      below(this.#root, lane === 0 ? column : b.op(binaryInstruction.add.s32!, "s32", column, lane), nExtent));
+    const guard = whole
+      ? null
+      : Array.from({ length: aligned ? 1 : lanes }, (_, lane) =>
+          below(
+            this.#root,
+            lane === 0 ? column : b.op(binaryInstruction.add.s32!, "s32", column, lane),
+            nExtent,
+          ),
+        );
     return this.#tile.child({ block, lanes, guard }).bind(n, column, { step: 1, multiple: lanes });
   }
 }
@@ -355,19 +405,4 @@ interface Place {
   readonly inGroup: Value;
   readonly tx: Value;
   readonly ty: Value;
-}
-
-/** Element of B over k and a column coordinate, and the columns that exist. */
-function elementOfB(desc: GemmDesc, layout: PackedLayout): { value: Expr; column: Expr; extent: Expr } {
-  if (desc.b.kind === "strided") return { value: desc.b.value, column: desc.n, extent: desc.nExtent };
-  const extent = mul(ceilDiv(physicalColumns(desc), int(layout.columns)), int(layout.columns));
-  const column = coord("packed column", extent);
-  return { value: load(desc.b.operand, packedOffset(layout, desc.k, column, desc.kExtent), "f32"), column, extent };
-}
-
-/** Elements per access of B's tile along the columns. */
-export function lanesOfB(desc: GemmDesc, config: SimtGemmConfig): number {
-  if (desc.b.kind === "packed") return 4;
-  const widest = widestLanes(desc.operands, [desc.b.value], [], desc.n, desc.nExtent);
-  return tileLanes(desc.b.value, desc.n, widest, config.bn);
 }

@@ -127,7 +127,12 @@ export class TileCopy {
       this.#accesses.forEach((access, i) => {
         const target = b.op(binaryInstruction.add.s32!, "s32", base, access.place);
         const held = this.#held[i]!.map((value) => b.inRegister(value));
-        b.lineIf(access.within, ptx.storeShared("f32", held.length), `[${target.text}+${access.placeOffset}]`, vector(held));
+        b.lineIf(
+          access.within,
+          ptx.storeShared("f32", held.length),
+          `[${target.text}+${access.placeOffset}]`,
+          vector(held),
+        );
       }),
     );
   }
@@ -137,7 +142,9 @@ export class TileCopy {
     return scope.values(this.#value).map((value) =>
       scope.inBlock(() => {
         const single = convertRegister(scope.b, value, "f32");
-        return inside === null ? single : scope.b.op(ptx.select("f32"), "f32", single, "0f00000000", inside);
+        return inside === null
+          ? single
+          : scope.b.op(ptx.select("f32"), "f32", single, "0f00000000", inside);
       }),
     );
   }
@@ -165,21 +172,28 @@ export class TileCopy {
 
   /** Splits the tile over the threads: consecutive threads take consecutive elements in memory. */
   #plan(outer: Scope, setup: Block, body: Block): Access[] {
-    const { rows, columns, threads, lanes, loop } = this.#spec;
+    const { rows, columns, lanes, loop } = this.#spec;
     const b = this.#b;
     const groups = columns.size / lanes;
-    if (!Number.isInteger(groups)) throw bug(`a tile of ${columns.size} columns in groups of ${lanes}`);
+    if (!Number.isInteger(groups))
+      throw bug(`a tile of ${columns.size} columns in groups of ${lanes}`);
     const rowsFirst = lanes === 1 && !this.#alongColumns();
     const slowSide = rowsFirst ? columns : rows;
-    const places = b.into(setup, () => this.#split(outer, rowsFirst ? rows.size : groups, rowsFirst ? groups : rows.size));
+    const places = b.into(setup, () =>
+      this.#split(outer, rowsFirst ? rows.size : groups, rowsFirst ? groups : rows.size),
+    );
     const columnPieces = new Map<string, Piece>();
     const rowPieces = new Map<string, Piece>();
     const slowStride = this.#slowStride(slowSide);
     const firsts = new Map<string, Access>();
     return places.map(({ fast, slow, within, steps }) => {
       const [r, c] = rowsFirst ? [fast, slow] : [slow, fast];
-      const row = memoise(rowPieces, r.text, () => this.#side(outer, rows, r, loop === "rows" ? body : setup, setup, 1));
-      const column = memoise(columnPieces, c.text, () => this.#side(outer, columns, c, loop === "columns" ? body : setup, setup, lanes));
+      const row = memoise(rowPieces, r.text, () =>
+        this.#side(outer, rows, r, loop === "rows" ? body : setup, setup, 1),
+      );
+      const column = memoise(columnPieces, c.text, () =>
+        this.#side(outer, columns, c, loop === "columns" ? body : setup, setup, lanes),
+      );
       const access = this.#access(row, column, within, setup, body);
       const first = firsts.get(fast.text);
       if (first === undefined) {
@@ -187,14 +201,22 @@ export class TileCopy {
         return access;
       }
       const pitch = rowsFirst ? lanes : this.#spec.stride;
-      const after = slowStride === null ? null : { scope: first.scope, elements: steps * (rowsFirst ? lanes : 1) * slowStride };
+      const after =
+        slowStride === null
+          ? null
+          : { scope: first.scope, elements: steps * (rowsFirst ? lanes : 1) * slowStride };
       return { ...access, place: first.place, placeOffset: steps * pitch * bytes, after };
     });
   }
 
   /** Elements from one position on the slow side to the next, where that is a literal. */
   #slowStride(side: TileSide): number | null {
-    if (this.#async === null || side.clamp === true || (side === this.#spec.rows && this.#spec.bindRow !== undefined)) return null;
+    if (
+      this.#async === null ||
+      side.clamp === true ||
+      (side === this.#spec.rows && this.#spec.bindRow !== undefined)
+    )
+      return null;
     const stride = strideAlong(this.#async.args[0]!, side.coord);
     return stride === null ? null : constValue(stride);
   }
@@ -210,18 +232,24 @@ export class TileCopy {
     const turns = Math.max(1, padded / threads);
     const rowsAtOnce = Math.max(1, threads / padded);
     const tid = outer.kernel.special("%tid.x");
-    const fasts = Array.from({ length: turns }, (_, turn) => this.#fastPlace(tid, turn, padded, fastSize));
+    const fasts = Array.from({ length: turns }, (_, turn) =>
+      this.#fastPlace(tid, turn, padded, fastSize),
+    );
     const slow = rowsAtOnce === 1 ? null : b.op("shr.u32", "s32", tid, Math.log2(padded));
     const splits: Split[] = [];
     for (let steps = 0; steps < slowSize; steps += rowsAtOnce) {
-      const at = slow === null ? b.op(ptx.move("s32"), "s32", steps) : b.op(binaryInstruction.add.s32!, "s32", slow, steps);
+      const at =
+        slow === null
+          ? b.op(ptx.move("s32"), "s32", steps)
+          : b.op(binaryInstruction.add.s32!, "s32", slow, steps);
       const whole = steps + rowsAtOnce <= slowSize;
       const inside = whole ? null : b.op(ptx.setp("lt", "s32"), "pred", at, slowSize);
       const safe = whole ? at : b.op(binaryInstruction.min.s32!, "s32", at, slowSize - 1);
       for (const fast of fasts) {
         if (fast === null) continue;
         const both = [fast.inside, inside].filter((value) => value !== null);
-        const within = both.length === 2 ? b.op("and.pred", "pred", both[0]!, both[1]!) : (both[0] ?? null);
+        const within =
+          both.length === 2 ? b.op("and.pred", "pred", both[0]!, both[1]!) : (both[0] ?? null);
         splits.push({ fast: fast.place, slow: safe, within, steps });
       }
     }
@@ -229,13 +257,21 @@ export class TileCopy {
   }
 
   /** Where a thread is on the fast side in a turn (kept inside), and whether it is; null: none is. */
-  #fastPlace(tid: Value, turn: number, padded: number, size: number): { place: Value; inside: Value | null } | null {
+  #fastPlace(
+    tid: Value,
+    turn: number,
+    padded: number,
+    size: number,
+  ): { place: Value; inside: Value | null } | null {
     const b = this.#b;
     const { threads } = this.#spec;
     if (turn * threads >= size) return null;
-    const at = padded < threads
-      ? b.op(binaryInstruction.and.s32!, "s32", tid, padded - 1)
-      : turn === 0 ? tid : b.op(binaryInstruction.add.s32!, "s32", tid, turn * threads);
+    const at =
+      padded < threads
+        ? b.op(binaryInstruction.and.s32!, "s32", tid, padded - 1)
+        : turn === 0
+          ? tid
+          : b.op(binaryInstruction.add.s32!, "s32", tid, turn * threads);
     if (Math.min(padded, (turn + 1) * threads) <= size) return { place: at, inside: null };
     const inside = b.op(ptx.setp("lt", "s32"), "pred", at, size);
     return { place: b.op(binaryInstruction.min.s32!, "s32", at, size - 1), inside };
@@ -243,20 +279,37 @@ export class TileCopy {
 
   #alongColumns(): boolean {
     const loads = loadsOf([this.#value]);
-    const along = (coord: Expr): number => loads.filter((node) => isContiguous(node.args[0]!, coord)).length;
+    const along = (coord: Expr): number =>
+      loads.filter((node) => isContiguous(node.args[0]!, coord)).length;
     return along(this.#spec.columns.coord) >= along(this.#spec.rows.coord);
   }
 
-  #side(outer: Scope, side: TileSide, index: Value, block: Block, setup: Block, unit: number): Piece {
+  #side(
+    outer: Scope,
+    side: TileSide,
+    index: Value,
+    block: Block,
+    setup: Block,
+    unit: number,
+  ): Piece {
     const b = this.#b;
-    const local = unit === 1 ? index : b.into(setup, () => b.op(binaryInstruction.mul.s32!, "s32", index, unit));
+    const local =
+      unit === 1
+        ? index
+        : b.into(setup, () => b.op(binaryInstruction.mul.s32!, "s32", index, unit));
     const [position, inside] = b.into(block, () => {
-      const at = side.origin === null ? local : b.op(binaryInstruction.add.s32!, "s32", side.origin, local);
+      const at =
+        side.origin === null ? local : b.op(binaryInstruction.add.s32!, "s32", side.origin, local);
       if (side.extent === null) return [at, null];
-      return side.clamp === true ? [this.#clamped(outer, at, side.extent), null] : [at, this.#below(outer, at, side.extent)];
+      return side.clamp === true
+        ? [this.#clamped(outer, at, side.extent), null]
+        : [at, this.#below(outer, at, side.extent)];
     });
     const scope = outer.child({ block, lanes: unit, guard: inside === null ? null : [inside] });
-    scope.bind(side.coord, position, { step: unit > 1 ? 1 : 0, multiple: side.multiple % unit === 0 ? unit : 1 });
+    scope.bind(side.coord, position, {
+      step: unit > 1 ? 1 : 0,
+      multiple: side.multiple % unit === 0 ? unit : 1,
+    });
     if (side === this.#spec.rows) b.into(block, () => this.#spec.bindRow?.(scope, position, local));
     return { scope, inside, local };
   }
@@ -264,7 +317,12 @@ export class TileCopy {
   #clamped(scope: Scope, at: Value, extent: Expr | Value): Value {
     const b = this.#b;
     const size = "text" in extent ? extent : extentValue(scope.ancestry[0]!, extent, "s32");
-    return b.op(binaryInstruction.min.s32!, "s32", at, b.op(binaryInstruction.sub.s32!, "s32", size, 1));
+    return b.op(
+      binaryInstruction.min.s32!,
+      "s32",
+      at,
+      b.op(binaryInstruction.sub.s32!, "s32", size, 1),
+    );
   }
 
   #below(scope: Scope, at: Value, extent: Expr | Value): Value {
@@ -275,13 +333,21 @@ export class TileCopy {
   #access(row: Piece, column: Piece, within: Value | null, setup: Block, body: Block): Access {
     const b = this.#b;
     const guard = within === null ? null : [within];
-    const scope = row.scope.child({ block: body, also: [column.scope], lanes: this.#spec.lanes, guard });
+    const scope = row.scope.child({
+      block: body,
+      also: [column.scope],
+      lanes: this.#spec.lanes,
+      guard,
+    });
     const place = b.into(setup, () => {
       const start = b.op(binaryInstruction.mul.s32!, "s32", row.local, this.#spec.stride * bytes);
       return b.op("mad.lo.s32", "s32", column.local, bytes, start);
     });
     const both = [row.inside, column.inside].filter((value) => value !== null);
-    const inside = both.length === 2 ? b.into(body, () => b.op("and.pred", "pred", both[0]!, both[1]!)) : (both[0] ?? null);
+    const inside =
+      both.length === 2
+        ? b.into(body, () => b.op("and.pred", "pred", both[0]!, both[1]!))
+        : (both[0] ?? null);
     return { scope, inside, place, placeOffset: 0, after: null, within };
   }
 }

@@ -12,6 +12,7 @@ import {
   normalize,
   reshape,
   slice,
+  split,
   transpose,
 } from "../../ir/build.js";
 import type { DType } from "../../ir/dtype.js";
@@ -19,8 +20,9 @@ import type { Node } from "../../ir/graph.js";
 import { constValue, one, sub } from "../../scalar/build.js";
 import { writeElements } from "../../scalar/elements.js";
 import { primitive } from "../../scalar/primitives.js";
+import { builtin } from "../../scalar/table.js";
 import type { Activation } from "./activations.js";
-import type { Scope } from "./scope.js";
+import type { RowOptions, Scope } from "./scope.js";
 import type { Random } from "./weights.js";
 
 const spread: Random = { scale: 0.02, shift: 0 };
@@ -55,6 +57,18 @@ export function literal(
 export const add = (s: Scope, a: Node, b: Node): Node => map(s.g, primitive("add"), [a, b]);
 export const multiply = (s: Scope, a: Node, b: Node): Node => map(s.g, primitive("mul"), [a, b]);
 
+/** A number in the model's arithmetic. */
+const number = (s: Scope, value: number): Node => literal(s, s.dtype, [], Float64Array.of(value));
+
+export const scaled = (s: Scope, x: Node, factor: number): Node =>
+  multiply(s, x, number(s, factor));
+
+/** Between minus and plus `cap`: cap · tanh(x / cap). */
+export function softCap(s: Scope, x: Node, cap: number): Node {
+  const share = map(s.g, primitive("div"), [x, number(s, cap)]);
+  return scaled(s, map(s.g, builtin("tanh"), [share]), cap);
+}
+
 /** An activation function, computed in f32 and rounded once. */
 export function activate(s: Scope, activation: Activation, x: Node): Node {
   const { fn, constants } = activation;
@@ -77,17 +91,48 @@ export function linear(s: Scope, x: Node, name: string, options: LinearOptions):
   const shape = [widthOf(x), outputs];
   const stored = weight(s, `${name}.weight`, layout === "in-out" ? shape : shape.reverse());
   const w = layout === "in-out" ? stored : transpose(s.g, stored, [1, 0]);
-  if (!bias) return named(s, name, matmul(s.g, x, w));
-  const b = weight(s, `${name}.bias`, [outputs]);
-  const sum = add(s, matmul(s.g, wide(s, x), wide(s, w)), wide(s, b));
+  return product(s, x, w, bias ? weight(s, `${name}.bias`, [outputs]) : null, name);
+}
+
+/** x · W + b for W [inputs, outputs], rounded once. */
+function product(s: Scope, x: Node, w: Node, bias: Node | null, name: string): Node {
+  if (bias === null) return named(s, name, matmul(s.g, x, w));
+  const sum = add(s, matmul(s.g, wide(s, x), wide(s, w)), wide(s, bias));
   return named(s, name, cast(s.g, sum, s.dtype));
 }
 
+export interface StackedOptions {
+  /** Extents of the stacked weight before its inputs: their product is the outputs'. */
+  readonly stack: readonly number[];
+  readonly bias: boolean;
+  /** Rearranges the weight [...stack, inputs], and the bias [...stack]. */
+  readonly arrange: (stacked: Node) => Node;
+}
+
+/** A product with a weight that is several weights, put into another order when it is bound. */
+export function stackedLinear(s: Scope, x: Node, name: string, options: StackedOptions): Node {
+  const { stack, bias, arrange } = options;
+  const [inputs, outputs] = [widthOf(x), stack.reduce((a, b) => a * b, 1)];
+  const stored = weight(s, `${name}.weight`, [outputs, inputs]);
+  const arranged = arrange(reshape(s.g, stored, [...stack, inputs]));
+  const w = transpose(s.g, reshape(s.g, arranged, [outputs, inputs]), [1, 0]);
+  if (!bias) return product(s, x, w, null, name);
+  const b = reshape(s.g, weight(s, `${name}.bias`, [outputs]), stack);
+  return product(s, x, w, reshape(s.g, arrange(b), [outputs]), name);
+}
+
+export interface LayerNormOptions {
+  readonly epsilon: number;
+  /** Whether it has a scale and a shift (default). */
+  readonly affine?: boolean;
+}
+
 /** Statistics, scale and shift in f32. */
-export function layerNorm(s: Scope, x: Node, name: string, epsilon: number): Node {
+export function layerNorm(s: Scope, x: Node, name: string, options: LayerNormOptions): Node {
+  const normal = normalize(s.g, wide(s, x), "layer", options.epsilon);
+  if (options.affine === false) return named(s, name, cast(s.g, normal, s.dtype));
   const scale = wide(s, weight(s, `${name}.weight`, [widthOf(x)], aroundOne));
   const shift = wide(s, weight(s, `${name}.bias`, [widthOf(x)]));
-  const normal = normalize(s.g, wide(s, x), "layer", epsilon);
   return named(s, name, cast(s.g, add(s, multiply(s, normal, scale), shift), s.dtype));
 }
 
@@ -97,15 +142,31 @@ export function rmsNorm(s: Scope, x: Node, name: string, epsilon: number): Node 
   return named(s, name, multiply(s, normal, weight(s, `${name}.weight`, [widthOf(x)], aroundOne)));
 }
 
+/** The stored scale counts from one; statistics and scale in f32. */
+export function offsetRmsNorm(s: Scope, x: Node, name: string, epsilon: number): Node {
+  const one = literal(s, "f32", [], Float64Array.of(1));
+  const scale = add(s, one, wide(s, weight(s, `${name}.weight`, [widthOf(x)])));
+  const normal = normalize(s.g, wide(s, x), "rms", epsilon);
+  return named(s, name, cast(s.g, multiply(s, normal, scale), s.dtype));
+}
+
 /** The rows of `table` that the entry's ids name: [tokens, width]. */
 export function embedding(s: Scope, table: Node): Node {
   return gather(s.g, table, reshape(s.g, s.inputs.ids, [s.tokens]));
 }
 
+/** The rows of `table` that the ids' types name, the first where there are none: [tokens, width]. */
+export function typeEmbedding(s: Scope, table: Node): Node {
+  const { types } = s.inputs;
+  if (types !== undefined) return gather(s.g, table, reshape(s.g, types, [s.tokens]));
+  const first = slice(s.g, table, { axis: 0, start: 0, end: 1 });
+  return broadcastTo(s.g, first, [s.tokens, widthOf(table)]);
+}
+
 /** The rows of `table` [positions, width] at the ids' positions: [tokens, width]. */
-export function positionEmbedding(s: Scope, table: Node): Node {
+export function positionEmbedding(s: Scope, table: Node, options: RowOptions = {}): Node {
   const width = widthOf(table);
-  const rows = broadcastTo(s.g, s.rows(table), [s.batch, s.seq, width]);
+  const rows = broadcastTo(s.g, s.rows(table, options), [s.batch, s.seq, width]);
   return reshape(s.g, rows, [s.tokens, width]);
 }
 
@@ -127,6 +188,21 @@ export function gatedMlp(s: Scope, x: Node, names: GatedNames, options: MlpOptio
   const gate = activate(s, options.activation, linear(s, x, names.gate, inwards));
   const product = multiply(s, gate, linear(s, x, names.up, inwards));
   return linear(s, product, names.down, { outputs: widthOf(x), bias: options.bias });
+}
+
+export interface MergedNames {
+  /** One weight: the gate's outputs, then those of up. */
+  readonly gateUp: string;
+  readonly down: string;
+}
+
+/** As `gatedMlp`, for two weights that are stored as one. */
+export function mergedMlp(s: Scope, x: Node, names: MergedNames, options: MlpOptions): Node {
+  const { inner, activation, bias } = options;
+  const both = linear(s, x, names.gateUp, { outputs: 2 * inner, bias });
+  const [gate, up] = split(s.g, both, 1, [inner, inner]) as [Node, Node];
+  const value = multiply(s, activate(s, activation, gate), up);
+  return linear(s, value, names.down, { outputs: widthOf(x), bias });
 }
 
 export interface PlainNames {
@@ -154,10 +230,23 @@ export interface Heads {
   readonly size: number;
 }
 
-/** [tokens, heads · size] as [batch, heads, seq, size]. */
-export function splitHeads(s: Scope, x: Node, heads: number): Node {
-  const split = reshape(s.g, x, [s.batch, s.seq, heads, widthOf(x) / heads]);
-  return transpose(s.g, split, [0, 2, 1, 3]);
+/** [tokens, heads · size] as [batch, heads, seq, size], each head by way of `each` if given. */
+export function splitHeads(
+  s: Scope,
+  x: Node,
+  heads: number,
+  each: (head: Node) => Node = (head) => head,
+): Node {
+  const apart = reshape(s.g, x, [s.batch, s.seq, heads, widthOf(x) / heads]);
+  return transpose(s.g, each(apart), [0, 2, 1, 3]);
+}
+
+/** Queries, keys and values that are columns of one product: [batch, heads, seq, size] each. */
+export function splitQkv(s: Scope, qkv: Node, { query, keyValue, size }: Heads): [Node, Node, Node] {
+  const counts = [query, keyValue, keyValue];
+  const sizes = counts.map((count) => count * size);
+  const parts = split(s.g, qkv, 1, sizes);
+  return parts.map((part, i) => splitHeads(s, part, counts[i]!)) as [Node, Node, Node];
 }
 
 /** [batch, heads, seq, size] as [tokens, heads · size]. */

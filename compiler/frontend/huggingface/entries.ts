@@ -1,4 +1,4 @@
-/** The entries of a language model: the whole sequence at once, or by way of its caches. */
+/** The entries of a model: the whole sequence at once, or by way of its caches. */
 import { FarrierError } from "../../errors.js";
 import { input, reshape } from "../../ir/build.js";
 import type { Node } from "../../ir/graph.js";
@@ -6,7 +6,7 @@ import { int, sym } from "../../scalar/build.js";
 import type { Expr, SymbolInfo } from "../../scalar/expr.js";
 import type { EntryName, ModelEntry } from "../model.js";
 import { lastOfEach } from "./blocks.js";
-import type { LanguageModel } from "./family.js";
+import type { Encoder, LanguageModel, Model, OptionalInput } from "./family.js";
 import { Scope, type EntryInputs, type ModelScope } from "./scope.js";
 
 /** Lowest and highest value of a symbol. */
@@ -17,13 +17,16 @@ export interface Profile {
   readonly seq: SymbolInfo;
 }
 
-/** Inputs of `main` that transformers' models take besides the ids. */
-export type OptionalInput = "attention_mask" | "position_ids";
+/** The value of an input that is left out; without one it has to be given. */
+const fillOf: { readonly [I in OptionalInput]?: number } = {
+  attention_mask: 1,
+  token_type_ids: 0,
+};
 
 const names = ["batch", "seq"] as const;
 
 /** The symbols' ranges: those that the user gave, the model's for the rest. */
-export function profileOf(model: LanguageModel, dims: Readonly<Record<string, Span>>): Profile {
+export function profileOf(model: Model, dims: Readonly<Record<string, Span>>): Profile {
   for (const [name, [low, high]] of Object.entries(dims)) {
     const place = { where: `--dim ${name}` };
     if (!names.some((each) => each === name))
@@ -51,28 +54,63 @@ const symbol = (name: string, [min, max]: Span): SymbolInfo => ({
   divisor: 1,
 });
 
-/** `main`, and `prefill` and `decode`, which share the caches. */
-export function languageEntries(
-  model: LanguageModel,
+export interface Entries {
+  readonly entries: readonly ModelEntry[];
+  readonly fills: ReadonlyMap<string, number>;
+}
+
+/** @param asked the inputs of `main` besides the ids; by default those that the model wants */
+export function entriesOf(
+  model: Model,
   m: ModelScope,
   profile: Profile,
-  optional: readonly OptionalInput[],
-): ModelEntry[] {
+  asked: readonly OptionalInput[] | undefined,
+): Entries {
+  const names = asked ?? (model.kind === "encoder" ? model.inputs : []);
+  const fills = names.flatMap((name) => {
+    const fill = fillOf[name];
+    return fill === undefined ? [] : [[name, fill] as const];
+  });
   const [batch, seq] = [sym(profile.batch), sym(profile.seq)];
-  const ids = (length: Expr): Node<"input"> => input(m.g, "input_ids", "i64", [batch, length]);
-  const lengths = input(m.g, "lengths", "i32", [batch]);
   const extra = (name: OptionalInput): Node<"input"> | undefined =>
-    optional.includes(name) ? input(m.g, name, "i64", [batch, seq]) : undefined;
-  const [mask, positions] = [extra("attention_mask"), extra("position_ids")];
-  const whole = { ids: ids(seq), ...(mask && { mask }), ...(positions && { positions }) };
+    names.includes(name) ? input(m.g, name, "i64", [batch, seq]) : undefined;
+  const [mask, positions, types] = [
+    extra("attention_mask"),
+    extra("position_ids"),
+    extra("token_type_ids"),
+  ];
+  const whole: InputNodes = {
+    ids: input(m.g, "input_ids", "i64", [batch, seq]),
+    ...(mask && { mask }),
+    ...(positions && { positions }),
+    ...(types && { types }),
+  };
+  const entries =
+    model.kind === "encoder"
+      ? [encoderEntry(model, m, whole)]
+      : [entry("main", model, m, whole), ...cachedEntries(model, m, batch, seq)];
+  return { entries, fills: new Map(fills) };
+}
+
+type InputNodes = { readonly [K in keyof EntryInputs]: Node<"input"> };
+
+function encoderEntry(model: Encoder, m: ModelScope, inputs: InputNodes): ModelEntry {
+  const s = new Scope(m, inputs);
+  const outputs = model.outputs(s);
+  for (const { name, node } of outputs) m.g.name(node, name);
+  const graph = { builder: m.g, inputs: Object.values(inputs), outputs, states: [] };
+  return { name: "main", graph };
+}
+
+/** `prefill` and `decode`, which share the caches. */
+function cachedEntries(model: LanguageModel, m: ModelScope, batch: Expr, seq: Expr): ModelEntry[] {
+  const lengths = input(m.g, "lengths", "i32", [batch]);
+  const ids = (length: Expr): Node<"input"> => input(m.g, "input_ids", "i64", [batch, length]);
   return [
-    entry("main", model, m, whole),
     entry("prefill", model, m, { ids: ids(seq), lengths }),
     entry("decode", model, m, { ids: ids(int(1)), lengths }),
   ];
 }
-
-type InputNodes = { readonly [K in keyof EntryInputs]: Node<"input"> };
 
 function entry(
   name: EntryName,

@@ -7,11 +7,13 @@ import type { ModelDirectory } from "../files/source-file.js";
 import type { ImportedModel } from "../model.js";
 import { readDtype, readEos } from "./common-config.js";
 import { checkKeys, unsupported } from "./config-keys.js";
-import { languageEntries, profileOf, type OptionalInput, type Span } from "./entries.js";
+import { entriesOf, profileOf, type Span } from "./entries.js";
+import type { Model, OptionalInput } from "./family.js";
 import { familyOf } from "./registry.js";
 import { Weights } from "./weights.js";
 
-export type { OptionalInput, Span } from "./entries.js";
+export type { Span } from "./entries.js";
+export type { OptionalInput } from "./family.js";
 
 /** Types of arithmetic and activations. */
 export type ComputeType = "f32" | "bf16" | "f16";
@@ -25,7 +27,7 @@ export interface HuggingFaceOptions {
   readonly dims?: Readonly<Record<string, Span>>;
   /** `none`: only shapes, and `config.json` is all that the directory needs to hold. */
   readonly weights?: "files" | "none";
-  /** Inputs that `main` has besides `input_ids`; without them they cost nothing. */
+  /** Inputs of `main` besides `input_ids`, by default the family's; those not named cost nothing. */
   readonly inputs?: readonly OptionalInput[];
 }
 
@@ -51,17 +53,18 @@ export function importHuggingFace(
   const weights = new Weights(g, checkpoint, family.tensors, stored);
   const [sequences, capacity] = [profile.batch.max, profile.seq.max];
   const scope = { g, weights, dtype, sequences, capacity };
-  const inputs = options.inputs ?? [];
-  const entries = languageEntries(model, scope, profile, inputs);
+  const { entries, fills } = entriesOf(model, scope, profile, options.inputs);
   weights.finish(directory.path);
   return {
     entries,
     symbols: [profile.batch, profile.seq],
-    fills: new Map(inputs.includes("attention_mask") ? [["attention_mask", 1]] : []),
+    fills,
     tensors: weights.tensors(),
     dtype,
-    notices: noticesOf(config, capacity, model.positions.limit),
-    generation: { eosTokenIds: generationEos(directory) ?? model.eosTokenIds },
+    notices: noticesOf(config, capacity, model),
+    ...(model.kind === "language" && {
+      generation: { eosTokenIds: generationEos(directory) ?? model.eosTokenIds },
+    }),
   };
 }
 
@@ -74,16 +77,17 @@ function mostCommonType(checkpoint: Checkpoint | null): DType | undefined {
 }
 
 /** Where the file exists it alone decides, as in transformers. */
-function generationEos(directory: ModelDirectory): number[] | undefined {
+function generationEos(directory: ModelDirectory): readonly number[] | undefined {
   if (!directory.list().includes(generationFile)) return undefined;
-  return readEos(ConfigReader.open(directory, generationFile)) ?? [];
+  return readEos(ConfigReader.open(directory, generationFile), []);
 }
 
-function noticesOf(config: ConfigReader, capacity: number, limit: number): string[] {
+function noticesOf(config: ConfigReader, capacity: number, model: Model): string[] {
   const notices: string[] = [];
+  const { limit } = model.positions;
   if (config.has("auto_map"))
     notices.push(`${config.file}: auto_map names Python code, which is not needed and not run`);
   if (capacity > limit)
     notices.push(`sequences of up to ${capacity} ids: the model was made for ${limit}`);
-  return notices;
+  return [...notices, ...(model.notices?.(capacity) ?? [])];
 }

@@ -56,6 +56,11 @@ export class Weights {
     return this.#refs.has(name);
   }
 
+  /** Whether there are files, and this is in none. */
+  lacks(name: string): boolean {
+    return this.#checkpoint !== null && !this.#refs.has(name);
+  }
+
   /** Leaves a tensor that another one stands for where it is. */
   leave(name: string): void {
     this.#refs.delete(name);

@@ -16,7 +16,13 @@ export type Tensors = Map<string, Value[]>;
  * rounded to multiples of it, so that sums are exact.
  */
 export type Fill =
-  | { readonly kind: "hash"; readonly seed: number; readonly scale: number; readonly shift: number; readonly step?: number }
+  | {
+      readonly kind: "hash";
+      readonly seed: number;
+      readonly scale: number;
+      readonly shift: number;
+      readonly step?: number;
+    }
   | { readonly kind: "values"; readonly values: readonly Value[] };
 
 /** Allowed: |out - ref| <= absolute + relative·|ref| + rms·rms(ref). All zero: the same value. */
@@ -76,7 +82,10 @@ export const tolerances = {
 } as const satisfies Record<string, Tolerance>;
 
 /** Sums of `depth` products of random signs in f32: 8·sqrt(K) units of the sum's own size. */
-export const productTolerance = (depth: number, stored: "f32" | "f16" | "bf16" = "f32"): Tolerance => ({
+export const productTolerance = (
+  depth: number,
+  stored: "f32" | "f16" | "bf16" = "f32",
+): Tolerance => ({
   absolute: 1e-6,
   relative: { f32: 2 ** -22, f16: 2 ** -10, bf16: 2 ** -7 }[stored],
   rms: 8 * Math.sqrt(depth) * 2 ** -24 + 2 ** -22,

@@ -1,7 +1,17 @@
 /** What a kernel writes, in double precision: loops over its desc, for every family. */
-import type { AttentionDesc, GemmDesc, KernelDesc, Stage, Store } from "../../../compiler/kernel/desc.js";
+import type {
+  AttentionDesc,
+  GemmDesc,
+  KernelDesc,
+  Stage,
+  Store,
+} from "../../../compiler/kernel/desc.js";
 import { rawName, statusOperand } from "../../../compiler/kernel/desc.js";
-import { packedElements, packedOffset, type PackedLayout } from "../../../compiler/kernel/packing.js";
+import {
+  packedElements,
+  packedOffset,
+  type PackedLayout,
+} from "../../../compiler/kernel/packing.js";
 import type { Target } from "../../../compiler/kernel/target.js";
 import { isFloat } from "../../../compiler/ir/dtype.js";
 import { coord, int } from "../../../compiler/scalar/build.js";
@@ -25,7 +35,8 @@ class Evaluator {
       this.memory.set(
         name,
         Array.from({ length: hostValue(elements, symbols) }, (_, i) =>
-          fill === undefined ? NaN : fillValue(fill, i, dtype)),
+          fill === undefined ? NaN : fillValue(fill, i, dtype),
+        ),
       );
     }
     this.#env = {
@@ -34,7 +45,8 @@ class Evaluator {
       sym: (name) => symbols[name]!,
       load: (buffer, offset) => {
         const found = this.memory.get(buffer)?.[offset];
-        if (found === undefined) throw new Error(`${desc.label}: ${buffer}[${offset}] does not exist`);
+        if (found === undefined)
+          throw new Error(`${desc.label}: ${buffer}[${offset}] does not exist`);
         return found;
       },
       fail: (site) => {
@@ -74,7 +86,8 @@ class Evaluator {
       const { dtype } = this.#desc.operands.find(({ name }) => name === operand)!;
       const out = this.memory.get(operand)!;
       const at = this.number(offset);
-      if (!(at >= 0 && at < out.length)) throw new Error(`${this.#desc.label}: store to ${operand}[${at}]`);
+      if (!(at >= 0 && at < out.length))
+        throw new Error(`${this.#desc.label}: store to ${operand}[${at}]`);
       const raw = this.value(value);
       // Floats stay exact: the tolerance covers the rounding of the store.
       out[at] = isFloat(dtype) && isFloat(value.type) ? raw : castValue(raw, value.type, dtype);
@@ -88,7 +101,13 @@ class Evaluator {
         const value = this.number(body);
         if (kind === "sum") total += value;
         else if (kind === "prod") total *= value;
-        else total = Number.isNaN(value) || Number.isNaN(total) ? NaN : kind === "max" ? Math.max(total, value) : Math.min(total, value);
+        else
+          total =
+            Number.isNaN(value) || Number.isNaN(total)
+              ? NaN
+              : kind === "max"
+                ? Math.max(total, value)
+                : Math.min(total, value);
       });
       this.params.set(rawName(name), total);
       this.params.set(name, this.value(finish));
@@ -120,7 +139,10 @@ function gemm(at: Evaluator, desc: GemmDesc, target: Target): void {
   const columns = n * desc.group;
   const layout = target.packing(desc.dtype);
   const nameOfN = isOp(desc.n, "coord") ? desc.n.attr.name : null;
-  const [rowOfB, columnOfB] = [coord("reference k", int(1 << 30)), coord("reference n", int(1 << 30))];
+  const [rowOfB, columnOfB] = [
+    coord("reference k", int(1 << 30)),
+    coord("reference n", int(1 << 30)),
+  ];
   const packed = packedOffset(layout, rowOfB, columnOfB, int(k));
   const elementOfB = (i: number, j: number): number => {
     if (desc.b.kind === "packed") {
@@ -152,7 +174,14 @@ function gemm(at: Evaluator, desc: GemmDesc, target: Target): void {
   });
 }
 
-function vectors(at: Evaluator, value: Expr, along: Expr, width: number, count: number, key: Expr | null): Float64Array[] {
+function vectors(
+  at: Evaluator,
+  value: Expr,
+  along: Expr,
+  width: number,
+  count: number,
+  key: Expr | null,
+): Float64Array[] {
   return Array.from({ length: count }, (_, row) => {
     if (key !== null) at.set(key, row);
     return Float64Array.from({ length: width }, (_, i) => (at.set(along, i), at.number(value)));

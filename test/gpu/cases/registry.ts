@@ -12,14 +12,26 @@ import { gemmCases } from "./mma-gemm-list.js";
 import { simtCases } from "./simt.js";
 
 /** A tensor-core case as one of the common kind: what is neither given nor written must stay. */
-function adapted<D extends KernelDesc, C>(test: MmaCase<D, C>, template: FamilyTemplate<D["family"], C>): GpuCase {
+function adapted<D extends KernelDesc, C>(
+  test: MmaCase<D, C>,
+  template: FamilyTemplate<D["family"], C>,
+): GpuCase {
   const target = targetNamed("sm_80");
   const { desc, config, tensors, expected, tolerance, symbols } = test;
   const inputs: Record<string, Fill> = {};
-  for (const { name } of desc.operands) inputs[name] = { kind: "values", values: tensors.get(name)! };
+  for (const { name } of desc.operands)
+    inputs[name] = { kind: "values", values: tensors.get(name)! };
   return {
-    name: `${desc.family} mma ${test.name}`, desc, symbols, inputs,
-    kernel: () => template.render(desc as never, config ?? template.candidates(desc as never, target)[0]!, target),
+    name: `${desc.family} mma ${test.name}`,
+    desc,
+    symbols,
+    inputs,
+    kernel: () =>
+      template.render(
+        desc as never,
+        config ?? template.candidates(desc as never, target)[0]!,
+        target,
+      ),
     expected: () => expected,
     tolerance: { absolute: 0, relative: 0, rms: tolerance },
   };

@@ -9,12 +9,19 @@ export function interpret(test: GpuCase): { after: Tensors; report: RunReport } 
   const buffers = operands.map((operand) => {
     const values = tensorOf(operand, test);
     const bytes = byteSize(operand.dtype, hostValue(operand.elements, test.symbols));
-    return { data: values === null ? new Uint8Array(bytes).fill(poison) : writeElements(operand.dtype, values) };
+    return {
+      data:
+        values === null ? new Uint8Array(bytes).fill(poison) : writeElements(operand.dtype, values),
+    };
   });
   const kernel = test.kernel();
   const { launch } = kernel;
   if (launch.kind !== "gpu") throw new Error("not a GPU kernel");
-  const [x, y, z] = launch.grid.map((extent) => hostValue(extent, test.symbols)) as [number, number, number];
+  const [x, y, z] = launch.grid.map((extent) => hostValue(extent, test.symbols)) as [
+    number,
+    number,
+    number,
+  ];
   const report = runPtx(kernel.text, {
     grid: [x, y, z],
     threads: launch.threads,
@@ -22,9 +29,17 @@ export function interpret(test: GpuCase): { after: Tensors; report: RunReport } 
     buffers,
     scalars: kernel.scalars.map((scalar) => hostValue(scalar, test.symbols)),
   });
-  const after: Tensors = new Map(operands.map((operand, index) => [
-    operand.name,
-    [...readElements(operand.dtype, buffers[index]!.data, hostValue(operand.elements, test.symbols))],
-  ]));
+  const after: Tensors = new Map(
+    operands.map((operand, index) => [
+      operand.name,
+      [
+        ...readElements(
+          operand.dtype,
+          buffers[index]!.data,
+          hostValue(operand.elements, test.symbols),
+        ),
+      ],
+    ]),
+  );
   return { after, report };
 }

@@ -6,7 +6,8 @@ import { simtCases } from "../../gpu/cases/simt.js";
 
 const byFamily = new Map<string, GpuCase[]>();
 for (const test of simtCases())
-  if (test.large !== true) byFamily.set(test.desc.family, [...(byFamily.get(test.desc.family) ?? []), test]);
+  if (test.large !== true)
+    byFamily.set(test.desc.family, [...(byFamily.get(test.desc.family) ?? []), test]);
 
 describe.each([...byFamily])("PTX %s, interpreted", (_, cases) => {
   it.each(cases.map((test) => [test.name, test] as const))("%s", (_name, test) => {

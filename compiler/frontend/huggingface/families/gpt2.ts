@@ -1,5 +1,4 @@
 /** GPT-2: learned positions, LayerNorm, one product for q, k and v, weights stored [inputs, outputs]. */
-import { split } from "../../../ir/build.js";
 import type { Node } from "../../../ir/graph.js";
 import type { ConfigReader } from "../../files/config-reader.js";
 import { readActivation, type Activation } from "../activations.js";
@@ -56,10 +55,10 @@ function hidden(s: Scope, c: Config): Node {
 
 function block(s: Scope, c: Config, x: Node, layer: number): Node {
   const at = `transformer.h.${layer}`;
-  const attended = attention(s, c, b.layerNorm(s, x, `${at}.ln_1`, c.epsilon), layer);
+  const attended = attention(s, c, b.layerNorm(s, x, `${at}.ln_1`, c), layer);
   const middle = b.add(s, attended, x);
   const names = { up: `${at}.mlp.c_fc`, down: `${at}.mlp.c_proj` };
-  const normal = b.layerNorm(s, middle, `${at}.ln_2`, c.epsilon);
+  const normal = b.layerNorm(s, middle, `${at}.ln_2`, c);
   return b.add(s, middle, b.mlp(s, normal, names, { ...c, bias: true, layout: "in-out" }));
 }
 
@@ -67,25 +66,23 @@ function attention(s: Scope, c: Config, x: Node, layer: number): Node {
   const at = `transformer.h.${layer}.attn`;
   const options = { bias: true, layout: "in-out" } as const;
   const qkv = b.linear(s, x, `${at}.c_attn`, { ...options, outputs: 3 * c.width });
-  const parts = split(s.g, qkv, 1, [c.width, c.width, c.width]);
-  const [q, keys, values] = parts.map((part) => b.splitHeads(s, part, c.heads)) as [
-    Node,
-    Node,
-    Node,
-  ];
-  const mixed = s.attend(layer, q, { keys, values }, c.scale(layer));
+  const size = c.width / c.heads;
+  const heads = { query: c.heads, keyValue: c.heads, size };
+  const [q, keys, values] = b.splitQkv(s, qkv, heads);
+  const mixed = s.attend(layer, q, { keys, values }, { scale: c.scale(layer) });
   return b.linear(s, b.mergeHeads(s, mixed), `${at}.c_proj`, { ...options, outputs: c.width });
 }
 
 function read(reader: ConfigReader): LanguageModel {
   const c = readConfig(reader);
   return {
+    kind: "language",
     vocabulary: c.vocabulary,
     positions: { limit: c.positions, beyond: "the model has no embedding for later positions" },
-    eosTokenIds: readEos(reader) ?? [50256],
+    eosTokenIds: readEos(reader, [50_256]),
     hidden: (s) => hidden(s, c),
     logits: (s, x) => {
-      const normal = b.layerNorm(s, x, "transformer.ln_f", c.epsilon);
+      const normal = b.layerNorm(s, x, "transformer.ln_f", c);
       return b.head(s, normal, { ...c, name: "lm_head", embeddings });
     },
   };
