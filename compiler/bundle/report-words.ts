@@ -30,6 +30,9 @@ const words: { readonly [O in OpName]: ((attrs: OpAttrs[O]) => string) | null } 
   rotary: () => "rotary embedding",
   attention: () => "attention",
   cache_write: () => "cache write",
+  route: () => "routing",
+  expert_groups: () => "rows by expert",
+  expert_matmul: () => "product by experts",
   dequantize: () => "dequantize",
 };
 

@@ -360,5 +360,8 @@ const rules: Rules = {
   normalize: anchor,
   matmul: anchor,
   attention: anchor,
+  route: anchor,
+  expert_groups: anchor,
+  expert_matmul: anchor,
   cache_write: anchor,
 };

@@ -7,6 +7,7 @@
 import { bug, FarrierError } from "../errors.js";
 import { bindSymbols, type Dimensions } from "./bind.js";
 import { attended } from "./evaluate-attention.js";
+import { grouped, multipliedByExpert, routed } from "./evaluate-experts.js";
 import {
   broadcasted,
   cacheWritten,
@@ -160,6 +161,10 @@ const evaluators: { readonly [O in OpName]: Evaluator<O> } = {
   },
   cache_write: (node, [state, value, start], c) =>
     cacheWritten(state, value, start, placeOf(node, c)),
+  route: (node, [choice]) => routed(choice, node.attrs),
+  expert_groups: (node, [chosen]) => grouped(chosen, node.attrs.experts),
+  expert_matmul: (node, [x, weights, chosen], c) =>
+    rounded(multipliedByExpert(x, weights, chosen, placeOf(node, c)), c),
   dequantize: (node, [x, scale], c) => {
     const { axis, group } = node.attrs;
     const data = dequantized(x, scale, axis, group);

@@ -24,6 +24,13 @@ export type ConstantSource =
 
 export type ReduceKind = "sum" | "mean" | "max" | "min" | "prod";
 
+export interface RouteAttrs {
+  readonly count: number;
+  readonly groups: number;
+  readonly kept: number;
+  readonly rank: "largest" | "two";
+}
+
 export interface OpAttrs {
   /** A tensor that the caller gives. */
   input: { readonly name: string };
@@ -86,6 +93,24 @@ export interface OpAttrs {
    * position start[i] + j.
    */
   cache_write: null;
+  /**
+   * choice [t, e] → i32 [t, count]: the `count` largest of each row, descending, equal ones by
+   * ascending index. The e are `groups` runs of equal length, of which the `kept` with the largest
+   * `rank` may be chosen from: the largest of the run, or the sum of its two largest.
+   */
+  route: RouteAttrs;
+  /**
+   * chosen [t, k] i32 below `experts` → i32 [2·experts + 1 + t·k]: what a product by experts walks.
+   * First the experts that rows have, ascending, then zeros, `experts` in all; then `experts` + 1
+   * starts, those of the same experts, then t·k; then the positions in [t, k] of each expert's rows,
+   * ascending, one expert after the other.
+   */
+  expert_groups: { readonly experts: number };
+  /**
+   * x [t, d] (or [t, k, d]), weights [e, d, n], chosen [t, k] i32, its `expert_groups` → [t, k, n]:
+   * each row times the matrix of its expert. Accumulates in at least f32.
+   */
+  expert_matmul: null;
   /** x (packed or e.g. fp8), scale: x · scale, one scale for `group` elements along `axis`. */
   dequantize: { readonly axis: number; readonly group: number };
 }

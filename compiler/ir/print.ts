@@ -70,6 +70,12 @@ const attrPrinters: {
   rotary: ({ interleaved }) => (interleaved ? ["interleaved"] : []),
   attention: ({ scale, score }) => [`scale=${scale}`, `score=${printExpr(score)}`],
   cache_write: () => [],
+  route: ({ count, groups, kept, rank }) => [
+    `count=${count}`,
+    ...(groups === 1 ? [] : [`groups=${groups}`, `kept=${kept}`, `rank=${rank}`]),
+  ],
+  expert_groups: ({ experts }) => [`experts=${experts}`],
+  expert_matmul: () => [],
   dequantize: ({ axis, group }) => [`axis=${axis}`, `group=${group}`],
 };
 

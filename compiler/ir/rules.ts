@@ -14,6 +14,7 @@ import { mapType } from "./map-type.js";
 import type { OpName } from "./ops.js";
 import { printExpr } from "./print-expr.js";
 import { anchorRules } from "./rules-anchor.js";
+import { expertRules } from "./rules-experts.js";
 import { declared, need, sumOf, takes, type Proposal, type Signature } from "./rules-base.js";
 import { axisOf, broadcastsTo, elements, printShape, sameShape, staticShape } from "./shape.js";
 
@@ -274,6 +275,7 @@ const rules: { readonly [O in OpName]: Rule<O> } = {
   softmax: softmaxRule,
   normalize: normalizeRule,
   ...anchorRules,
+  ...expertRules,
 };
 
 /** More axes than kernels index. */

@@ -37,5 +37,8 @@ export const opTraits: { readonly [O in OpName]: OpTraits } = {
   rotary: plain,
   attention: plain,
   cache_write: { ...plain, updatesState: true },
+  route: plain,
+  expert_groups: plain,
+  expert_matmul: plain,
   dequantize: plain,
 };

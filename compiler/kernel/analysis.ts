@@ -42,6 +42,9 @@ export const roles: { readonly [O in OpName]: Role } = {
   matmul: "anchor",
   attention: "anchor",
   cache_write: "store",
+  route: "anchor",
+  expert_groups: "anchor",
+  expert_matmul: "anchor",
 };
 
 const scalarNode = (node: Node): boolean => node.shape.every((dim) => isConst(dim, 1));

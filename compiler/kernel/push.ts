@@ -7,6 +7,7 @@ import type { ElementReader } from "../ir/element.js";
 import { broadcastCoords, reshapeCoords, rotate } from "../ir/element.js";
 import type { Node } from "../ir/graph.js";
 import type { OpName } from "../ir/ops.js";
+import { sameShape } from "../ir/shape.js";
 import { add, and, div, int, isConst, le, lt, sub, zero } from "../scalar/build.js";
 import type { Expr } from "../scalar/expr.js";
 
@@ -72,6 +73,9 @@ export const pushRules: { readonly [O in OpName]: Push<O> | null } = {
   normalize: null,
   matmul: null,
   attention: null,
+  route: null,
+  expert_groups: null,
+  expert_matmul: null,
   dequantize: null,
 };
 
@@ -109,6 +113,8 @@ function pushMap(
   reader: ElementReader,
 ): Point[] {
   const carried = node.inputs.filter((input) => points.has(input));
+  if (carried.some((input) => !sameShape(input.shape, node.shape)))
+    throw new CannotPush(node, "it repeats a single value");
   const lead = pointsOf(carried[0]!, points);
   return lead.map((point) => {
     let guard = point.guard;

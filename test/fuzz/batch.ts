@@ -122,10 +122,12 @@ async function runTogether(
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), "farrier-fuzz-"));
   try {
     const texts = new Map(parts.flatMap(({ member }) => [...member.lowered.texts]));
-    const library = await buildLibrary(texts, directory, options);
+    // Apart from the compiler's script: the runtime refuses files that the manifest lacks.
+    const bundle = path.join(directory, "bundle");
+    const library = await buildLibrary(texts, directory, bundle, options);
     const members = parts.map(({ member }) => member);
-    writeFuzzBundle(directory, mergeMembers(members, library), library[1]);
-    const runner = await Runner.open(directory);
+    writeFuzzBundle(bundle, mergeMembers(members, library), library[1]);
+    const runner = await Runner.open(bundle);
     try {
       await judgeParts(trials, parts, runner, options, verdicts);
     } finally {

@@ -20,13 +20,17 @@ function joined(texts: ReadonlyMap<string, string>): CFile[] {
   return [{ name: "kernels", text: body }];
 }
 
-/** @returns the library's instruction set and its path below `directory` */
+/**
+ * @param work a directory for the compiler's own files
+ * @returns the library's instruction set and its path below `directory`
+ */
 export async function buildLibrary(
   texts: ReadonlyMap<string, string>,
+  work: string,
   directory: string,
   options: { readonly isa: Isa; readonly level: Level },
 ): Promise<readonly [string, string]> {
-  const cc = compilerAt(options.level, directory);
+  const cc = compilerAt(options.level, work);
   const [built] = await compileC(joined(texts), directory, {
     isas: [options.isa],
     cc,

@@ -10,9 +10,9 @@ import { statusOperand, type Operand, type Store } from "../../kernel/desc.js";
 import { isOp, type Expr } from "../../scalar/expr.js";
 import { legalise } from "../../scalar/legalise.js";
 import { polynomialOf, toExpr, type Monomial } from "../../scalar/polynomial.js";
-import { leavesOf } from "../affine.js";
+import { leavesOf, someComputed, visitComputed } from "../affine.js";
 import { HostScalars, isHostExpr } from "../scalars.js";
-import { spell } from "./expr.js";
+import { fusedIfFast, spell } from "./expr.js";
 import { cType, convert, literal, readElement, writeElement } from "./types.js";
 
 /**
@@ -66,6 +66,8 @@ export class CEmitter {
   readonly #always = new Set<Expr>();
   readonly #effects = new Map<Expr, boolean>();
   readonly #legalised = new Map<Expr, Expr>();
+  /** Of a model's own fma, which rounds once everywhere; polynomials do with what is fast. */
+  readonly #exactFma = new Set<Expr>();
   #next = 0;
 
   constructor(operands: readonly Operand[]) {
@@ -130,6 +132,8 @@ export class CEmitter {
       if (known !== undefined) return known;
       const legal = legalise([root], native)[0]!;
       this.#legalised.set(root, legal);
+      if (someComputed(root, (node) => isOp(node, "fma")))
+        visitComputed([legal], (node) => void (isOp(node, "fma") && this.#exactFma.add(node)));
       return legal;
     });
   }
@@ -157,7 +161,8 @@ export class CEmitter {
       const element = readElement(dtype, this.pointer(node.attr.buffer), args[0]!);
       return this.define(node, home, element);
     }
-    return this.define(node, home, spell(node, args));
+    const approximate = isOp(node, "fma") && node.type === "f32" && !this.#exactFma.has(node);
+    return this.define(node, home, approximate ? fusedIfFast(args) : spell(node, args));
   }
 
   /** Declares a constant of `node`'s type in `home`. */

@@ -138,6 +138,10 @@ export const spellings: { readonly [O in ExprOp]: Spell } = {
   ne: infix("!="),
 };
 
+/** a · b + c of f32 where either rounding will do. */
+export const fusedIfFast = ([a, b, c]: readonly string[]): string =>
+  `farrier_mad_f32(${a}, ${b}, ${c})`;
+
 /** The C expression of `node`, wrapped to its type where C's promotions would leave it wider. */
 export function spell(node: Expr, args: readonly string[]): string {
   const text = spellings[node.op](args, node);

@@ -242,7 +242,11 @@ export function splitHeads(
 }
 
 /** Queries, keys and values that are columns of one product: [batch, heads, seq, size] each. */
-export function splitQkv(s: Scope, qkv: Node, { query, keyValue, size }: Heads): [Node, Node, Node] {
+export function splitQkv(
+  s: Scope,
+  qkv: Node,
+  { query, keyValue, size }: Heads,
+): [Node, Node, Node] {
   const counts = [query, keyValue, keyValue];
   const sizes = counts.map((count) => count * size);
   const parts = split(s.g, qkv, 1, sizes);

@@ -28,11 +28,7 @@ export interface HeadDefaults {
 }
 
 /** Heads under the names that nearly all families share; their size is even, for rotation. */
-export function readHeads(
-  config: ConfigReader,
-  width: number,
-  defaults: HeadDefaults = {},
-): Heads {
+export function readHeads(config: ConfigReader, width: number, defaults: HeadDefaults = {}): Heads {
   const range = { min: 1, max: mostElements };
   const query = readCount(config, "num_attention_heads");
   const given = config.optionalInt("num_key_value_heads", range);

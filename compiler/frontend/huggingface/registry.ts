@@ -13,17 +13,7 @@ import { opt } from "./families/opt.js";
 import { phi3 } from "./families/phi3.js";
 import { qwen3 } from "./families/qwen3.js";
 
-const families: readonly Family[] = [
-  gpt2,
-  llama,
-  mistral,
-  qwen3,
-  gemma2,
-  phi3,
-  opt,
-  gptNeox,
-  bert,
-];
+const families: readonly Family[] = [gpt2, llama, mistral, qwen3, gemma2, phi3, opt, gptNeox, bert];
 
 const quoted = (name: string): string => JSON.stringify(printable(name));
 

@@ -128,8 +128,7 @@ function readKind(
   throw unsupported(config, "rope_type", what);
 }
 
-const pairs = (dims: number): number[] =>
-  Array.from({ length: Math.ceil(dims / 2) }, (_, i) => i);
+const pairs = (dims: number): number[] => Array.from({ length: Math.ceil(dims / 2) }, (_, i) => i);
 
 /** theta ** (2i / dims) of each pair. */
 function powers(theta: number, dims: number): Float32Array {

@@ -43,7 +43,12 @@ function table(
 ): Node {
   const { capacity } = s.model;
   const row = (each: (pair: number) => number): Node =>
-    literal(s, "f32", [1, size / 2], Float64Array.from({ length: size / 2 }, (_, i) => each(i)));
+    literal(
+      s,
+      "f32",
+      [1, size / 2],
+      Float64Array.from({ length: size / 2 }, (_, i) => each(i)),
+    );
   const positions = cast(s.g, iota(s.g, [capacity, 1], 0), "f32");
   const frequencies = row((pair) => inverse[pair] ?? 0);
   const values = map(s.g, builtin(fn), [multiply(s, positions, frequencies)]);

@@ -129,9 +129,7 @@ export class Scope {
   }
 
   /** Positions of the run's ids and of the last, i64 [batch, seq]; null where they count from 0. */
-  #positions(
-    skipsPadding: boolean,
-  ): { readonly positions: Node; readonly last: Node } | null {
+  #positions(skipsPadding: boolean): { readonly positions: Node; readonly last: Node } | null {
     const { g, batch, seq } = this;
     const { lengths, mask, positions } = this.inputs;
     if (lengths !== undefined) {

@@ -86,7 +86,9 @@ function outputs(s: Scope, c: Config): ReturnType<Encoder["outputs"]> {
   for (let layer = 0; layer < c.layers; layer++) x = block(s, c, x, layer);
   const hidden = { name: "last_hidden_state", node: reshape(s.g, x, [s.batch, s.seq, c.width]) };
   // Models that were trained to fill in words are stored without it.
-  const poolerless = ["weight", "bias"].every((each) => s.weights.lacks(`bert.pooler.dense.${each}`));
+  const poolerless = ["weight", "bias"].every((each) =>
+    s.weights.lacks(`bert.pooler.dense.${each}`),
+  );
   if (poolerless) return [hidden];
   return [hidden, { name: "pooler_output", node: pooled(s, c, hidden.node) }];
 }
@@ -126,7 +128,7 @@ export const bert: Family = {
       [/\.gamma$/, ".weight"],
       [/\.beta$/, ".bias"],
     ],
-    ignored: [/^cls\./, /\.embeddings\.(position|token_type)_ids$/],
+    ignored: [/^cls\./, /(^|\.)embeddings\.(position|token_type)_ids$/],
   },
   read,
 };

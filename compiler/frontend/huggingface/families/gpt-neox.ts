@@ -122,9 +122,10 @@ export const gptNeox: Family = {
   modelType: "gpt_neox",
   architectures: ["GPTNeoXForCausalLM", "GPTNeoXModel"],
   keys: {
-    inert: ["attention_dropout", "hidden_dropout", "attention_probs_dropout_prob"].concat(
-      "hidden_dropout_prob",
-    ),
+    inert: [
+      ...["attention_dropout", "attention_probs_dropout_prob"],
+      ...["hidden_dropout", "hidden_dropout_prob"],
+    ],
     fixed: {},
   },
   tensors: {

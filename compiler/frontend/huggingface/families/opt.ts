@@ -79,20 +79,12 @@ function resized(s: Scope, c: Config, x: Node, name: "project_in" | "project_out
 function block(s: Scope, c: Config, x: Node, layer: number): Node {
   const at = `${base}.layers.${layer}`;
   const names = { up: `${at}.fc1`, down: `${at}.fc2` };
-  const middle = residual(s, c, x, `${at}.self_attn_layer_norm`, (y) =>
-    attention(s, c, y, layer),
-  );
+  const middle = residual(s, c, x, `${at}.self_attn_layer_norm`, (y) => attention(s, c, y, layer));
   return residual(s, c, middle, `${at}.final_layer_norm`, (y) => b.mlp(s, y, names, c));
 }
 
 /** x + part(norm(x)), or norm(x + part(x)). */
-function residual(
-  s: Scope,
-  c: Config,
-  x: Node,
-  norm: string,
-  part: (value: Node) => Node,
-): Node {
+function residual(s: Scope, c: Config, x: Node, norm: string, part: (value: Node) => Node): Node {
   if (c.normBefore) return b.add(s, x, part(b.layerNorm(s, x, norm, c.norm)));
   return b.layerNorm(s, b.add(s, x, part(x)), norm, c.norm);
 }
