@@ -2,6 +2,7 @@
  * `npm run demo`: compiles two small models for this machine, checks what they compute against
  * recorded results, shows what was fused, and measures what fusion gains at a realistic size.
  */
+import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -38,9 +39,16 @@ async function findMachine(): Promise<Machine> {
       ? `GPU: none that can be used (${cuda ?? "none found"})`
       : `GPU: ${gpuText(gpu)}`,
   );
-  return gpu === undefined
-    ? { targets: ["cpu"], places: ["cpu"] }
-    : { targets: ["cpu", "sm_80"], places: ["cpu", `cuda:${gpu.id}`] };
+  const targets: [string, string][] = [];
+  if (hasCompiler()) targets.push(["cpu", "cpu"]);
+  else say("No C compiler is found (set CC to one): nothing is compiled for the CPU.");
+  if (gpu !== undefined) targets.push(["sm_80", `cuda:${gpu.id}`]);
+  return { targets: targets.map(([target]) => target), places: targets.map(([, place]) => place) };
+}
+
+function hasCompiler(): boolean {
+  const [command = "cc"] = (process.env["CC"] || "cc").split(/\s+/);
+  return spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0;
 }
 
 const gpuText = ({ name, capability, driver }: DeviceInfo): string =>
@@ -179,6 +187,7 @@ async function main(): Promise<number> {
   });
   try {
     const machine = await findMachine();
+    if (machine.targets.length === 0) return 3;
     say();
     let good = true;
     let shown: CompiledBundle | undefined;

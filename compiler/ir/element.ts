@@ -27,6 +27,7 @@ import {
 import { rangeOf } from "../scalar/range.js";
 import type { Expr } from "../scalar/expr.js";
 import { computeType } from "../scalar/function.js";
+import { isTinyFloat } from "../scalar/small-floats.js";
 import { FarrierError } from "../errors.js";
 import { dtypes, isFloat, isInteger, type DType } from "./dtype.js";
 import { isNode, type Node, type Shape } from "./graph.js";
@@ -102,6 +103,8 @@ export class ElementReader {
     const value = isNode(node, "map")
       ? mapValue(node, args)
       : castValue(args[0]!, node.inputs[0]!.dtype, node.dtype);
+    // A cast to a quantised format is meant: its rounding is no accident of a dtype.
+    if (isNode(node, "cast") && isTinyFloat(node.dtype)) return throughMemory(value, node.dtype);
     return this.round(value, node.dtype);
   }
 

@@ -69,7 +69,11 @@ export function multipliedByExpert(
     const matrix = expert * depth * width;
     const product = multiplied(
       { ...x, shape: [1, depth], data: x.data.slice(from, from + depth) },
-      { ...weights, shape: [depth, width], data: movable(weights.data).subarray(matrix, matrix + depth * width) },
+      {
+        ...weights,
+        shape: [depth, width],
+        data: movable(weights.data).subarray(matrix, matrix + depth * width),
+      },
       [1, width],
     );
     data.set(movable(product.data), at * width);

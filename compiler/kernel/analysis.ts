@@ -3,6 +3,7 @@ import { isNode, topological, usersOf, type Graph, type Node } from "../ir/graph
 import type { OpName } from "../ir/ops.js";
 import { isConst } from "../scalar/build.js";
 import { weightNodes } from "../ir/cones.js";
+import { isSubByte } from "./narrow.js";
 import { pushedInput, pushRules } from "./push.js";
 
 /** How an operator takes part in a kernel. */
@@ -143,6 +144,8 @@ export function epilogueRegion(
   const reached = (node: Node): boolean => node === anchor || region.has(node);
   for (const node of analysis.order) {
     if (node.id <= anchor.id || blocked.has(node) || pushRules[node.op] === null) continue;
+    // Elements that share bytes are written by the byte.
+    if (isSubByte(node.dtype)) continue;
     if (!node.inputs.some(reached)) continue;
     const only = pushedInput[node.op];
     const carried = (input: Node, index: number): boolean =>

@@ -6,7 +6,7 @@
  * template provides; they read operands by `load(operand name, element offset)`.
  */
 import type { DType } from "../ir/dtype.js";
-import type { ReduceKind } from "../ir/ops.js";
+import type { ReduceKind, RouteAttrs } from "../ir/ops.js";
 import type { Expr } from "../scalar/expr.js";
 
 /** A tensor argument of a kernel, passed by address, in this order. */
@@ -90,6 +90,8 @@ export interface GemmDesc extends KernelBase {
   readonly batchExtents: readonly Expr[];
   readonly m: Expr;
   readonly mExtent: Expr;
+  /** How many of the rows there are: over batch, may load what only the device knows. */
+  readonly rows?: Expr;
   /** Logical columns. */
   readonly n: Expr;
   readonly nExtent: Expr;
@@ -110,8 +112,11 @@ export interface GemmDesc extends KernelBase {
 }
 
 export type GemmB =
-  /** A weight in the target's packed layout (see `kernel/packing.ts`), no batch. */
-  | { readonly kind: "packed"; readonly operand: string }
+  /**
+   * A weight in the target's packed layout (see `kernel/packing.ts`), the same for all of the batch,
+   * or the matrix of a stack of them that begins at element `first`, over batch.
+   */
+  | { readonly kind: "packed"; readonly operand: string; readonly first?: Expr }
   /** Element of B over batch, k, n (group is 1): a plain load whose offset is linear in k and n. */
   | { readonly kind: "strided"; readonly value: Expr };
 
@@ -156,6 +161,42 @@ export interface AttentionDesc extends KernelBase {
   readonly stores: readonly Store[];
 }
 
-export type KernelDesc = MapDesc | ReduceDesc | GemmDesc | AttentionDesc;
+/**
+ * The `count` largest of each row's values, descending, equal ones by ascending index, from the
+ * groups of equal length that rank highest.
+ */
+export interface RouteDesc extends KernelBase {
+  readonly family: "route";
+  readonly row: Expr;
+  readonly rowExtent: Expr;
+  /** The coordinate along a row, and how many values it has. */
+  readonly index: Expr;
+  readonly choices: number;
+  /** f32 (f64 on a CPU), over row and index. */
+  readonly value: Expr;
+  readonly count: number;
+  readonly groups: number;
+  readonly kept: number;
+  readonly rank: RouteAttrs["rank"];
+  /** The coordinate of a choice among the row's. */
+  readonly slot: Expr;
+  /** Over row and slot: param("chosen", "i64") is the index. */
+  readonly stores: readonly Store[];
+}
+
+/** Positions sorted by the expert that each has: see the operator `expert_groups`. */
+export interface GroupDesc extends KernelBase {
+  readonly family: "group";
+  readonly position: Expr;
+  readonly extent: Expr;
+  readonly experts: number;
+  /** i64 from 0 below `experts`, over position. */
+  readonly expert: Expr;
+  /** The i32 operand that is written. */
+  readonly target: string;
+}
+
+export type KernelDesc =
+  MapDesc | ReduceDesc | GemmDesc | AttentionDesc | RouteDesc | GroupDesc;
 export type Family = KernelDesc["family"];
 export type DescOf<F extends Family> = Extract<KernelDesc, { family: F }>;

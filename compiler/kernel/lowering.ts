@@ -1,6 +1,7 @@
 /** From an anchor and the values it must leave in memory to a kernel description. */
-import { ElementReader, linearize, throughMemory } from "../ir/element.js";
+import { delinearize, ElementReader, linearize, throughMemory } from "../ir/element.js";
 import type { Node } from "../ir/graph.js";
+import { elements } from "../ir/shape.js";
 import { add, cast, coord, int, isConst, load, one, sub, substitute } from "../scalar/build.js";
 import { isOp, someExpr, type Expr } from "../scalar/expr.js";
 import { computeType } from "../scalar/function.js";
@@ -8,6 +9,7 @@ import { roles, type Analysis } from "./analysis.js";
 import type { Store } from "./desc.js";
 import type { Materialised } from "./materialise.js";
 import { elementOf, OperandNames, type Memory, type PlannedKernel } from "./memory.js";
+import { byteCount, isSubByte, packedByte } from "./narrow.js";
 import { CannotPush, pushThrough, type Point } from "./push.js";
 import type { Target } from "./target.js";
 
@@ -167,6 +169,8 @@ const boxOf = (node: Node): Expr[] => node.shape.map((dim, axis) => coord(`i${ax
 /** Independent elements of a node that no epilogue holds. */
 export function lowerMap(context: LoweringContext, node: Node): PlannedKernel {
   const reader = readerFor(context);
+  if (isSubByte(node.dtype))
+    return lowerBytes(context, node, (coords) => reader.computed(node, coords));
   const isStore = roles[node.op] === "store";
   const box = isStore ? node.inputs[1]! : node;
   const coords = boxOf(box);
@@ -180,6 +184,23 @@ export function lowerMap(context: LoweringContext, node: Node): PlannedKernel {
     points.map((point) => storeOf(context, node, point)),
     context.nameOf(node),
   );
+}
+
+/** Elements that share bytes: a point of the map is a byte. */
+function lowerBytes(
+  context: LoweringContext,
+  node: Node,
+  element: (coords: readonly Expr[]) => Expr,
+  operand = context.memory.of(node)!.id,
+): PlannedKernel {
+  const count = elements(node.shape);
+  const extent = byteCount(count, node.dtype);
+  const index = coord("i0", extent);
+  const value = packedByte(index, count, node.dtype, (flat) =>
+    element(delinearize(flat, node.shape)),
+  );
+  const store = { operand, offset: index, value, guard: null };
+  return mapKernel(context, [extent], [index], [store], context.nameOf(node));
 }
 
 export function mapKernel(
@@ -212,6 +233,13 @@ export function lowerCopy(
   to: { id: string },
   node: Node,
 ): PlannedKernel {
+  if (isSubByte(node.dtype))
+    return lowerBytes(
+      context,
+      node,
+      (coords) => load(from.id, linearize(coords, node.shape), from.dtype),
+      to.id,
+    );
   const coords = boxOf(node);
   const offset = linearize(coords, node.shape);
   const value = throughMemory(load(from.id, offset, from.dtype), node.dtype);

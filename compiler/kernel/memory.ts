@@ -7,6 +7,7 @@ import { isOp, postorder, type Expr } from "../scalar/expr.js";
 import { rangeOf } from "../scalar/range.js";
 import { linearize } from "../ir/element.js";
 import { statusOperand, type KernelDesc, type Operand, type Stage, type Store } from "./desc.js";
+import { byteCount, isNarrow, narrowed, storedByte } from "./narrow.js";
 import type { PackedLayout } from "./packing.js";
 
 export type Place = "input" | "output" | "state" | "source" | "weight" | "temp" | "status";
@@ -186,6 +187,13 @@ export class OperandNames {
     return this.#names.get(buffer.id)!;
   }
 
+  /** An operand that the template writes by itself. */
+  addWritten(buffer: Buffer): string {
+    this.#add(buffer.id);
+    this.#written.add(buffer.id);
+    return this.#names.get(buffer.id)!;
+  }
+
   #add(id: string): void {
     if (this.#names.has(id)) return;
     this.#names.set(id, `p${this.buffers.length}`);
@@ -196,11 +204,12 @@ export class OperandNames {
     const operands = this.buffers.map((buffer): Operand => {
       const [read, written] = [this.#read.has(buffer.id), this.#written.has(buffer.id)];
       const access = read && written ? "readwrite" : written ? "write" : "read";
+      const bytes = isNarrow(buffer.dtype);
       return {
         name: this.#names.get(buffer.id)!,
-        dtype: buffer.dtype,
+        dtype: bytes ? "u8" : buffer.dtype,
         access,
-        elements: buffer.elements,
+        elements: bytes ? byteCount(buffer.elements, buffer.dtype) : buffer.elements,
       };
     });
     if (!this.#checks) return { operands, buffers: this.buffers };
@@ -214,18 +223,22 @@ export class OperandNames {
   }
 
   exprs(values: readonly Expr[]): Expr[] {
-    return rewriteExpr(values, (node) =>
+    const named = rewriteExpr(values, (node) =>
       isOp(node, "load") && this.#names.has(node.attr.buffer)
         ? load(this.#names.get(node.attr.buffer)!, node.args[0]!, node.type)
         : null,
     );
+    return narrowed(named);
   }
 
+  /** Where elements share bytes, a store is of a whole byte: see `packedByte`. */
   store(store: Store): Store {
+    const { dtype } = this.memory.buffers.get(store.operand)!;
+    const value = isNarrow(dtype) ? storedByte(store.value, dtype) : store.value;
     return {
       operand: this.#names.get(store.operand)!,
       offset: this.expr(store.offset),
-      value: this.expr(store.value),
+      value: this.expr(value),
       guard: store.guard === null ? null : this.expr(store.guard),
     };
   }

@@ -2,7 +2,15 @@
 import type { DType } from "../ir/dtype.js";
 import { isFloat, isInteger } from "../ir/dtype.js";
 import { integerBinary } from "./arithmetic.js";
-import { intern, isOp, type BinaryOp, type Expr, type SymbolInfo, type UnaryOp } from "./expr.js";
+import {
+  compareExprs,
+  intern,
+  isOp,
+  type BinaryOp,
+  type Expr,
+  type SymbolInfo,
+  type UnaryOp,
+} from "./expr.js";
 import {
   boundsOf,
   divideOut,
@@ -115,7 +123,7 @@ export function mul(a: Expr, b: Expr): Expr {
   if (!isIndex(a, b)) return plain("mul", a, b);
   const [x, y] = [polynomialOf(a), polynomialOf(b)];
   if (expands(x, y)) return toExpr(product(x, y));
-  return a.id <= b.id ? intern("mul", "i64", [a, b], null) : intern("mul", "i64", [b, a], null);
+  return intern("mul", "i64", compareExprs(a, b) <= 0 ? [a, b] : [b, a], null);
 }
 
 /**
@@ -321,7 +329,7 @@ function extremum(op: "min" | "max", a: Expr, b: Expr): Expr {
   if (isIndex(a, b)) {
     if (provablyNonNegative(polynomialOf(sub(b, a)))) return op === "min" ? a : b;
     if (provablyNonNegative(polynomialOf(sub(a, b)))) return op === "min" ? b : a;
-    if (a.id > b.id) return intern(op, "i64", [b, a], null);
+    if (compareExprs(a, b) > 0) return intern(op, "i64", [b, a], null);
   }
   return plain(op, a, b);
 }

@@ -99,6 +99,10 @@ export interface Expr<O extends ExprOp = ExprOp> {
   readonly attr: O extends keyof ExprAttrs ? ExprAttrs[O] : null;
   /** Order of creation: arguments have smaller ids than their users. */
   readonly id: number;
+  /** Longest way to a leaf. */
+  readonly depth: number;
+  /** Of the structure alone, whatever was made before: 52 bits. */
+  readonly hash: number;
 }
 
 type AnyAttr = ExprAttrs[keyof ExprAttrs];
@@ -117,6 +121,25 @@ function attrKey(attr: AnyAttr): string {
     .join(",");
 }
 
+/** FNV-1a over UTF-16 code units, 52 bits of two differently seeded runs. */
+function hashText(text: string): number {
+  let [high, low] = [0x811c9dc5, 0x050c5d1f];
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    high = Math.imul(high ^ unit, 0x01000193);
+    low = Math.imul(low ^ unit, 0x01000193);
+  }
+  return (high >>> 0) * 2 ** 20 + (low & 0xfffff);
+}
+
+/**
+ * The order of terms and statements: arguments before their users, and otherwise by structure, so
+ * that equal inputs give equal texts whatever a process compiled before.
+ */
+export function compareExprs(a: Expr, b: Expr): number {
+  return a.depth - b.depth || a.hash - b.hash || a.id - b.id;
+}
+
 /** The interned node itself, without simplification: use the constructors of `build.ts`. */
 export function intern<O extends ExprOp>(
   op: O,
@@ -133,6 +156,8 @@ export function intern<O extends ExprOp>(
     args: Object.freeze([...args]),
     attr: attr === null ? null : Object.freeze({ ...attr }),
     id: nextId++,
+    depth: args.reduce((depth, arg) => Math.max(depth, arg.depth + 1), 0),
+    hash: hashText(`${op}:${type}:${attrKey(attr)}:${args.map((arg) => arg.hash).join(",")}`),
   }) as Expr<O>;
   table.set(key, node);
   return node;

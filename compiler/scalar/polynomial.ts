@@ -3,7 +3,7 @@
  * canonical form that makes equal index expressions the same object, and that lets `div` and `mod`
  * by a dimension cancel. Valid in wrap-around arithmetic, since only ring laws are used.
  */
-import { intern, isOp, type Expr } from "./expr.js";
+import { compareExprs, intern, isOp, type Expr } from "./expr.js";
 import { outwards, rangeOf } from "./range.js";
 
 /** A product of atoms, each repeated as often as its power, sorted by id. */
@@ -106,7 +106,7 @@ export function product(a: Polynomial, b: Polynomial): Polynomial {
   for (const x of a)
     for (const y of b) {
       const [p, q] = [factorOf(x), factorOf(y)];
-      const atoms = [...p.atoms, ...q.atoms].sort((m, n) => m.id - n.id);
+      const atoms = [...p.atoms, ...q.atoms].sort(compareExprs);
       terms.push(monomialOf(atoms, exactly(p.factor, q.factor, times)));
     }
   return collect(terms);
@@ -126,7 +126,7 @@ export function expands(a: Polynomial, b: Polynomial): boolean {
 function compare(a: Monomial, b: Monomial): number {
   if (a.atoms.length !== b.atoms.length) return b.atoms.length - a.atoms.length;
   for (let i = 0; i < a.atoms.length; i++) {
-    const difference = a.atoms[i]!.id - b.atoms[i]!.id;
+    const difference = compareExprs(a.atoms[i]!, b.atoms[i]!);
     if (difference !== 0) return difference;
   }
   return 0;

@@ -18,7 +18,7 @@ export interface RoundOptions {
 /** The floats of at most 16 bits: the ones that JavaScript has no array for. */
 export type SmallFloat = "f16" | "bf16" | "e4m3fn" | "e4m3fnuz" | "e5m2" | "e5m2fnuz" | "e2m1";
 
-interface Format {
+export interface FloatFormat {
   readonly bits: number;
   readonly mantissa: number;
   readonly bias: number;
@@ -30,7 +30,7 @@ interface Format {
   readonly unsignedZero: boolean;
 }
 
-const formats: { readonly [F in SmallFloat]: Format } = {
+const formats: { readonly [F in SmallFloat]: FloatFormat } = {
   f16: format(16, 10, 15, 0x7bff, 0x7c00, 0x7e00),
   bf16: format(16, 7, 127, 0x7f7f, 0x7f80, 0x7fc0),
   e4m3fn: format(8, 3, 7, 0x7e, null, 0x7f),
@@ -47,9 +47,12 @@ function format(
   largest: number,
   infinity: number | null,
   nan: number | null,
-): Format {
+): FloatFormat {
   return { bits, mantissa, bias, largest, infinity, nan, unsignedZero: false };
 }
+
+/** The bits of a float type of at most 16 bits, other than e8m0. */
+export const formatOf = (dtype: DType): FloatFormat => formats[dtype as SmallFloat];
 
 export const isSmallFloat = (dtype: DType): dtype is SmallFloat => dtype in formats;
 

@@ -96,11 +96,19 @@ class Rebuilder {
   }
 
   #input(node: Node, from: string | null): Node<"input"> {
-    const name = from ?? `z${this.#next++}`;
+    const name = from ?? this.#fresh();
     const made = make(this.g, "input", [], { name }, { dtype: this.dtype(node.dtype), shape: this.shape(node.shape) });
     this.inputs.push(made);
     this.#from.set(made, from);
     return made;
+  }
+
+  #fresh(): string {
+    const { inputs } = this.found.graph;
+    for (;;) {
+      const name = `z${this.#next++}`;
+      if (!inputs.some(({ attrs }) => attrs.name === name)) return name;
+    }
   }
 
   of(node: Node): Node {

@@ -10,7 +10,14 @@
  * in a scope whose guard is the condition, so that an arm not taken loads nothing.
  */
 import { bug } from "../../errors.js";
-import { isOp, type BinaryOp, type Expr, type ExprOp, type UnaryOp } from "../../scalar/expr.js";
+import {
+  compareExprs,
+  isOp,
+  type BinaryOp,
+  type Expr,
+  type ExprOp,
+  type UnaryOp,
+} from "../../scalar/expr.js";
 import { rangeOf } from "../../scalar/range.js";
 import { hasCheck, hasLoad, leavesOf, visitComputed } from "../affine.js";
 import { isHostExpr } from "../scalars.js";
@@ -386,7 +393,7 @@ function emitSelectNode(scope: Scope, node: Expr, lane: number): Value {
   // What both arms read is read once, before they part.
   const shared = neededBy(whenTrue);
   const both = [...neededBy(whenFalse)].filter((expr) => shared.has(expr));
-  for (const expr of both.sort((p, q) => q.id - p.id)) scope.get(expr, lane);
+  for (const expr of both.sort((p, q) => compareExprs(q, p))) scope.get(expr, lane);
   const arm = (expr: Expr, holds: boolean): Value =>
     (hasEffects(expr) ? scope.where(condition, holds) : scope).get(expr, lane);
   const [x, y] = [arm(whenTrue, true), arm(whenFalse, false)];

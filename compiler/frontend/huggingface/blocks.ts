@@ -22,6 +22,7 @@ import { writeElements } from "../../scalar/elements.js";
 import { primitive } from "../../scalar/primitives.js";
 import { builtin } from "../../scalar/table.js";
 import type { Activation } from "./activations.js";
+import { blockScaled } from "./quantised.js";
 import type { RowOptions, Scope } from "./scope.js";
 import type { Random } from "./weights.js";
 
@@ -29,19 +30,24 @@ const spread: Random = { scale: 0.02, shift: 0 };
 const aroundOne: Random = { scale: 0.02, shift: 1 };
 
 /** Names a value after the module that makes it. */
-function named(s: Scope, name: string, node: Node): Node {
+export function named(s: Scope, name: string, node: Node): Node {
   s.g.name(node, name);
   return node;
 }
 
-const widthOf = (x: Node): number => constValue(x.shape[x.shape.length - 1]!)!;
+export const widthOf = (x: Node): number => constValue(x.shape[x.shape.length - 1]!)!;
 
 /** The value in f32, where sums are taken before they are rounded. */
-const wide = (s: Scope, x: Node): Node => cast(s.g, x, "f32");
+export const wide = (s: Scope, x: Node): Node => cast(s.g, x, "f32");
 
 /** A tensor of the checkpoint in the model's arithmetic, as `model.to(dtype)` has it. */
 export function weight(s: Scope, name: string, shape: readonly number[], random = spread): Node {
-  return cast(s.g, s.weights.tensor(name, shape, random), s.dtype);
+  const scales = s.weights.scalesOf(name);
+  const stored =
+    scales === null
+      ? s.weights.tensor(name, shape, random)
+      : reshape(s.g, blockScaled(s, [name], shape, scales), shape);
+  return cast(s.g, stored, s.dtype);
 }
 
 /** Numbers that the frontend computed. */

@@ -57,8 +57,6 @@ export function unsupported(config: ConfigReader, where: string, what: string): 
 
 /** Throws for every key that would change the result and that nobody read. */
 export function checkKeys(config: ConfigReader, table: KeyTable): void {
-  if (config.has("quantization_config"))
-    throw unsupported(config, "quantization_config", "quantised checkpoints are not supported");
   config.markRead("quantization_config", ...inertAnywhere, ...table.inert);
   const fixed = { ...fixedAnywhere, ...table.fixed };
   for (const [key, allowed] of Object.entries(fixed)) {

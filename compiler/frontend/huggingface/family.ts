@@ -15,6 +15,8 @@ interface AnyModel {
     /** Why longer sequences are refused; null where they are merely unusual. */
     readonly beyond: string | null;
   };
+  /** Tensors of the checkpoint that are no part of it, besides those that no model of the family has. */
+  readonly left?: readonly RegExp[];
   /** What there is to know where sequences have up to `capacity` ids. */
   notices?(capacity: number): readonly string[];
 }

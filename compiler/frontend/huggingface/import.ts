@@ -7,6 +7,7 @@ import type { ModelDirectory } from "../files/source-file.js";
 import type { ImportedModel } from "../model.js";
 import { readDtype, readEos } from "./common-config.js";
 import { checkKeys, unsupported } from "./config-keys.js";
+import { readBlockScales } from "./quantised.js";
 import { entriesOf, profileOf, type Span } from "./entries.js";
 import type { Model, OptionalInput } from "./family.js";
 import { familyOf } from "./registry.js";
@@ -42,6 +43,7 @@ export function importHuggingFace(
   const family = familyOf(config);
   const model = family.read(config);
   const storedName = readDtype(config);
+  const scales = readBlockScales(config);
   checkKeys(config, family.keys);
   const profile = profileOf(model, options.dims ?? {});
   const checkpoint = options.weights === "none" ? null : Checkpoint.open(directory);
@@ -50,7 +52,8 @@ export function importHuggingFace(
   if (!computeTypes.includes(dtype))
     throw unsupported(config, "dtype", `arithmetic in ${dtype}; give --dtype f32, bf16 or f16`);
   const g = new GraphBuilder();
-  const weights = new Weights(g, checkpoint, family.tensors, stored);
+  const ignored = [...family.tensors.ignored, ...(model.left ?? [])];
+  const weights = new Weights(g, checkpoint, { ...family.tensors, ignored }, stored, scales);
   const [sequences, capacity] = [profile.batch.max, profile.seq.max];
   const scope = { g, weights, dtype, sequences, capacity };
   const { entries, fills } = entriesOf(model, scope, profile, options.inputs);

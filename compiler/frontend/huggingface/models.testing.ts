@@ -12,8 +12,9 @@ import { importHuggingFace, type HuggingFaceOptions } from "./import.js";
 
 const root = path.resolve(import.meta.dirname, "../../../test/fixtures/models");
 
-export const fixtures = ["gpt2", "llama", "published/gpt2", "published/llama"] as const;
-export type Fixture = (typeof fixtures)[number];
+/** Language models. */
+export const fixtures = ["gpt2", "llama", "qwen3", "published/gpt2", "published/llama"] as const;
+export type Fixture = (typeof fixtures)[number] | "bert" | "published/bert";
 
 export interface Reference {
   readonly prompt: readonly number[];

@@ -4,16 +4,34 @@ import type { ConfigReader } from "../files/config-reader.js";
 import { printable } from "../files/source-file.js";
 import type { Family } from "./family.js";
 import { bert } from "./families/bert.js";
+import { deepseekV2 } from "./families/deepseek-v2.js";
+import { deepseekV3 } from "./families/deepseek-v3.js";
 import { gemma2 } from "./families/gemma2.js";
 import { gptNeox } from "./families/gpt-neox.js";
 import { gpt2 } from "./families/gpt2.js";
 import { llama } from "./families/llama.js";
 import { mistral } from "./families/mistral.js";
+import { mixtral } from "./families/mixtral.js";
 import { opt } from "./families/opt.js";
 import { phi3 } from "./families/phi3.js";
+import { qwen3Moe } from "./families/qwen3-moe.js";
 import { qwen3 } from "./families/qwen3.js";
 
-const families: readonly Family[] = [gpt2, llama, mistral, qwen3, gemma2, phi3, opt, gptNeox, bert];
+const families: readonly Family[] = [
+  gpt2,
+  llama,
+  mistral,
+  qwen3,
+  gemma2,
+  phi3,
+  opt,
+  gptNeox,
+  bert,
+  mixtral,
+  qwen3Moe,
+  deepseekV2,
+  deepseekV3,
+];
 
 const quoted = (name: string): string => JSON.stringify(printable(name));
 

@@ -25,6 +25,8 @@ export interface RopeContext {
   readonly maxPositions: number;
   /** The base's key beside the nested object; `rope_theta` by default. */
   readonly thetaKey?: string;
+  /** The base where the configuration does not say it; 10,000 by default. */
+  readonly theta?: number;
   /** The part of each head that is rotated: its key beside the nested object, and the default. */
   readonly part?: { readonly key: string; readonly otherwise: number };
   /** The pretrained length where the configuration does not say it. */
@@ -77,10 +79,10 @@ export function readRope(config: ConfigReader, context: RopeContext): Rope {
 function readTheta(
   config: ConfigReader,
   reader: ConfigReader | undefined,
-  { thetaKey = "rope_theta" }: RopeContext,
+  { thetaKey = "rope_theta", theta: otherwise = 10_000 }: RopeContext,
 ): number {
   const outer = config.optionalNumber(thetaKey, { above: 0 });
-  const theta = reader?.optionalNumber("rope_theta", { above: 0 }) ?? outer ?? 10_000;
+  const theta = reader?.optionalNumber("rope_theta", { above: 0 }) ?? outer ?? otherwise;
   agree(config, "rope_theta", thetaKey, theta);
   return theta;
 }

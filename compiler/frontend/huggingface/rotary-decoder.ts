@@ -90,26 +90,26 @@ const embeddings = "model.embed_tokens.weight";
 /** The model of a configuration and the parts of its family. */
 export function rotaryDecoder(c: RotaryDecoder, parts: RotaryParts): LanguageModel {
   const changing = "dynamic rotary frequencies depend on the sequence's length there";
-  const same = (_: Scope, x: Node): Node => x;
-  const { embedded = same, scores = same, notices } = parts;
-  const norm = parts.norm ?? ((s, x, name) => b.rmsNorm(s, x, name, c.epsilon));
   return {
     kind: "language",
     vocabulary: c.vocabulary,
     positions: { limit: c.positions, beyond: c.rope.limit === undefined ? null : changing },
     eosTokenIds: c.eosTokenIds,
-    ...(notices && { notices }),
+    notices: (capacity) => parts.notices?.(capacity) ?? [],
     hidden(s) {
       const table = b.weight(s, embeddings, [c.vocabulary, c.width]);
-      let x = embedded(s, b.embedding(s, table));
+      const ids = b.embedding(s, table);
+      let x = parts.embedded?.(s, ids) ?? ids;
       const turned = angles(s, c.rope, c.heads.size);
       for (let index = 0; index < c.layers; index++)
         x = parts.block(s, x, { index, at: `model.layers.${index}`, turned });
       return x;
     },
     logits(s, x) {
-      const normal = norm(s, x, "model.norm");
-      return scores(s, b.head(s, normal, { ...c, name: "lm_head", embeddings }));
+      const name = "model.norm";
+      const normal = parts.norm?.(s, x, name) ?? b.rmsNorm(s, x, name, c.epsilon);
+      const logits = b.head(s, normal, { ...c, name: "lm_head", embeddings });
+      return parts.scores?.(s, logits) ?? logits;
     },
   };
 }

@@ -1,6 +1,7 @@
 /** Rotary embedding in the graph: tables over positions that depend on no input, and their rows. */
 import { rotary } from "../../ir/build-anchor.js";
 import { cast, concat, iota, map, reshape, slice } from "../../ir/build.js";
+import type { DType } from "../../ir/dtype.js";
 import type { Node } from "../../ir/graph.js";
 import { constValue } from "../../scalar/build.js";
 import { builtin } from "../../scalar/table.js";
@@ -15,12 +16,12 @@ export interface Angles {
 }
 
 /** Angles for heads of `size` elements; where only a part of them turns, the others' are 0. */
-export function angles(s: Scope, rope: Rope, size: number): Angles {
+export function angles(s: Scope, rope: Rope, size: number, dtype = s.dtype): Angles {
   const long = longRows(s, rope);
   const [cos, sin] = (["cos", "sin"] as const).map((fn) => {
-    const tables = [table(s, fn, { ...rope, size })];
+    const tables = [table(s, fn, { ...rope, size, dtype })];
     if (long !== undefined)
-      tables.push(table(s, fn, { ...rope, inverse: rope.long!.inverse, size }));
+      tables.push(table(s, fn, { ...rope, inverse: rope.long!.inverse, size, dtype }));
     const rows = s.rows(concat(s.g, tables, 0), { ...(long && { long }) });
     return reshape(s.g, rows, [rows.shape[0]!, 1, s.seq, size / 2]);
   });
@@ -35,12 +36,13 @@ function longRows(s: Scope, { long }: Rope): LongRows | undefined {
     : { above: long.above, offset: capacity };
 }
 
+interface TableOptions extends Pick<Rope, "inverse" | "scaling"> {
+  readonly size: number;
+  readonly dtype: DType;
+}
+
 /** [positions, size / 2]: computed in f32, rounded to the model's arithmetic. */
-function table(
-  s: Scope,
-  fn: "cos" | "sin",
-  { inverse, scaling, size }: Pick<Rope, "inverse" | "scaling"> & { readonly size: number },
-): Node {
+function table(s: Scope, fn: "cos" | "sin", { inverse, scaling, size, dtype }: TableOptions): Node {
   const { capacity } = s.model;
   const row = (each: (pair: number) => number): Node =>
     literal(
@@ -53,7 +55,7 @@ function table(
   const frequencies = row((pair) => inverse[pair] ?? 0);
   const values = map(s.g, builtin(fn), [multiply(s, positions, frequencies)]);
   const scales = row((pair) => (pair < inverse.length ? scaling : 1));
-  return cast(s.g, scaling === 1 ? values : multiply(s, values, scales), s.dtype);
+  return cast(s.g, scaling === 1 ? values : multiply(s, values, scales), dtype);
 }
 
 /** Rotates x [batch, heads, seq, size], the first half of each head against the second. */

@@ -154,6 +154,15 @@ export class Scope {
     { keys, values }: KeysAndValues,
     options: AttendOptions,
   ): Node {
+    const all = {
+      keys: this.cached(layer, "key", keys),
+      values: this.cached(layer, "value", values),
+    };
+    return this.attendAll(queries, all, options);
+  }
+
+  /** As `attend`, for keys and values of all ids, those in the caches included. */
+  attendAll(queries: Node, { keys, values }: KeysAndValues, options: AttendOptions): Node {
     const { g, inputs } = this;
     const { lengths, mask } = inputs;
     const own = lengths === undefined ? query : e.add(loaded(0, sequence, "i32"), query);
@@ -161,14 +170,12 @@ export class Scope {
       ...(options.bothWays === true ? [] : [e.le(key, own)]),
       ...this.#inWindow(own, options.window ?? null),
     ];
-    if (lengths !== undefined) {
-      const [k, v] = [this.#cached(layer, "key", keys), this.#cached(layer, "value", values)];
-      return attention(g, queries, k, v, {
+    if (lengths !== undefined)
+      return attention(g, queries, keys, values, {
         scale: options.scale,
         score: scoreOf(visible, options.cap ?? null),
         loads: [lengths],
       });
-    }
     if (mask !== undefined) {
       const place = e.add(e.mul(sequence, this.seq), key);
       visible.push(e.ne(loaded(0, place, "i64"), e.zero));
@@ -186,14 +193,18 @@ export class Scope {
     return [e.lt(e.sub(own, e.int(window)), key)];
   }
 
-  /** A cache after this run: the sequences of the batch, the whole capacity. */
-  #cached(layer: number, kind: string, value: Node): Node {
-    const { g, model } = this;
+  /**
+   * Rows of this run [batch, heads, seq, size] with those before them: where there are caches, one of
+   * them after this run, with its whole capacity.
+   */
+  cached(layer: number, kind: string, value: Node): Node {
+    const { g, model, inputs } = this;
+    if (inputs.lengths === undefined) return value;
     const name = `cache.${layer}.${kind}`;
     const [, heads, , size] = value.shape;
     const room = [model.sequences, heads!, model.capacity, size!];
     const initial = state(g, name, this.dtype, room);
-    const final = cacheWrite(g, initial, value, cast(g, this.inputs.lengths!, "i64"));
+    const final = cacheWrite(g, initial, value, cast(g, inputs.lengths, "i64"));
     this.states.push({ name, initial, final });
     return slice(g, final, { axis: 0, start: 0, end: this.batch });
   }

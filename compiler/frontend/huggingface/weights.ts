@@ -23,6 +23,17 @@ export interface TensorNames {
   readonly ignored: readonly RegExp[];
 }
 
+/** Weights that are stored in a narrow type, each block of them with a factor. */
+export interface BlockScales {
+  readonly dtype: DType;
+  /** Rows and columns of a block. */
+  readonly block: readonly [number, number];
+  /** What follows a weight's name in that of its factors. */
+  readonly suffix: string;
+  /** Which weights are, where there are no files that say it. */
+  readonly names: RegExp;
+}
+
 export interface Random {
   readonly scale: number;
   readonly shift: number;
@@ -33,14 +44,22 @@ export class Weights {
   readonly #checkpoint: Checkpoint | null;
   readonly #names: TensorNames;
   readonly #stored: DType;
+  readonly #scales: BlockScales | null;
   readonly #refs = new Map<string, TensorRef>();
   readonly #claimed = new Map<string, ModelTensor>();
   readonly #missing: string[] = [];
   readonly #wrong: string[] = [];
 
   /** @param stored the dtype of tensors that are in no file */
-  constructor(g: GraphBuilder, checkpoint: Checkpoint | null, names: TensorNames, stored: DType) {
+  constructor(
+    g: GraphBuilder,
+    checkpoint: Checkpoint | null,
+    names: TensorNames,
+    stored: DType,
+    scales: BlockScales | null = null,
+  ) {
     this.#g = g;
+    this.#scales = scales;
     this.#checkpoint = checkpoint;
     this.#names = names;
     this.#stored = stored;
@@ -61,6 +80,15 @@ export class Weights {
     return this.#checkpoint !== null && !this.#refs.has(name);
   }
 
+  /** How `name` is scaled; null where it is stored as it is. */
+  scalesOf(name: string): BlockScales | null {
+    const scales = this.#scales;
+    if (scales === null) return null;
+    const scaled =
+      this.#checkpoint === null ? scales.names.test(name) : this.inFiles(`${name}${scales.suffix}`);
+    return scaled ? scales : null;
+  }
+
   /** Leaves a tensor that another one stands for where it is. */
   leave(name: string): void {
     this.#refs.delete(name);
@@ -78,9 +106,15 @@ export class Weights {
     return true;
   }
 
-  /** The tensor as a constant of the type in which it is stored. */
-  tensor(name: string, shape: readonly number[], random: Random): Node<"constant"> {
-    const claimed = this.#claimed.get(name) ?? this.#claim(name, shape, random);
+  /**
+   * The tensor as a constant of the type in which it is stored.
+   * @param dtype the only type that it may have; by default any whose values are what they say
+   */
+  tensor(name: string, shape: readonly number[], random: Random, dtype?: DType): Node<"constant"> {
+    return this.#constant(name, this.#claimed.get(name) ?? this.#claim(name, shape, random, dtype));
+  }
+
+  #constant(name: string, claimed: ModelTensor): Node<"constant"> {
     const { place, dtype, name: tensor } = claimed;
     const source: ConstantSource =
       place === null
@@ -92,17 +126,20 @@ export class Weights {
   }
 
   /** What does not fit is noted for `finish` and stands as a shape until then. */
-  #claim(name: string, shape: readonly number[], random: Random): ModelTensor {
+  #claim(name: string, shape: readonly number[], random: Random, only?: DType): ModelTensor {
     const ref = this.#refs.get(name);
-    const usable = ref !== undefined && fits(ref, shape) ? ref : undefined;
+    const types = only === undefined ? plainTypes : [only];
+    const usable = ref !== undefined && fits(ref, shape, types) ? ref : undefined;
     if (ref === undefined) this.#missing.push(name);
     else if (usable === undefined) {
       const found = `${ref.dtype} [${ref.shape.join(", ")}]`;
-      this.#wrong.push(`${quoted(ref.name)} is ${found}, expected a float [${shape.join(", ")}]`);
+      this.#wrong.push(
+        `${quoted(ref.name)} is ${found}, expected ${only ?? "a float"} [${shape.join(", ")}]`,
+      );
     }
     const tensor: ModelTensor = {
       name: usable?.name ?? name,
-      dtype: usable?.dtype ?? this.#stored,
+      dtype: usable?.dtype ?? only ?? this.#stored,
       shape,
       place: usable === undefined ? null : placeOf(usable),
       random,
@@ -151,9 +188,12 @@ const quoted = (name: string): string => JSON.stringify(printable(name));
 /** Types whose values are what they say: narrower floats come with scales. */
 const plainTypes: readonly DType[] = ["f16", "bf16", "f32", "f64"];
 
-function fits(ref: TensorRef, shape: readonly number[]): boolean {
-  const plain = isFloat(ref.dtype) && plainTypes.includes(ref.dtype);
-  return plain && ref.shape.length === shape.length && shape.every((n, i) => ref.shape[i] === n);
+function fits(ref: TensorRef, shape: readonly number[], types: readonly DType[]): boolean {
+  return (
+    types.includes(ref.dtype) &&
+    ref.shape.length === shape.length &&
+    shape.every((n, i) => ref.shape[i] === n)
+  );
 }
 
 /** The name that the family's code uses for a checkpoint's `name`. */

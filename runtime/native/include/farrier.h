@@ -161,12 +161,26 @@ FARRIER_API int farrier_stream_sync(farrier_device* device, farrier_stream strea
 /* `done` of `total` units of work, about a byte of weights each; not 0: stop, with E_CANCELLED. */
 typedef int (*farrier_progress)(void* user, uint64_t done, uint64_t total);
 
+/* Values of the plan's source `name`, in the caller's memory: a live model's own tensor. */
+typedef struct farrier_named_tensor {
+  const char* name;
+  const farrier_tensor* tensor;
+} farrier_named_tensor;
+
 typedef struct farrier_bind_options {
   uint32_t size; /* sizeof(farrier_bind_options) */
   uint32_t reserved;
   const char* reference_dir; /* where relative files outside the bundle are; NULL: the bundle */
   farrier_progress progress; /* called on the binding thread; may be NULL */
   void* user;
+  /*
+   * These sources are taken from here, whatever the bundle says of them; dtype and shape are the source's.
+   * On the device they are borrowed: they stay until the weights are released, kernels that read a source
+   * itself read it as it is then, and what the weight program makes of it is made now. Host tensors are
+   * copied to a GPU. What writes them is done, or in the default stream. E_WEIGHTS.
+   */
+  const farrier_named_tensor* tensors;
+  size_t n_tensors;
 } farrier_bind_options;
 
 /* Loads kernels and runs the weight program. The slow call. E_TARGET, E_MODULE, E_WEIGHTS,
@@ -179,6 +193,10 @@ FARRIER_API int farrier_weights_info(const farrier_weights* weights, const char*
                                      uint64_t* bytes);
 
 FARRIER_API int farrier_state_create(farrier_weights* weights, farrier_state** state);
+/* The same in the caller's memory, as it is: a tensor for each of the plan's `states`, in order, of its bytes,
+ * on the device, aligned to 16; it stays until the state is released and its runs are done. E_RT_STATE. */
+FARRIER_API int farrier_state_bind(farrier_weights* weights, const farrier_tensor* const* tensors,
+                                   size_t n_tensors, farrier_state** state);
 FARRIER_API int farrier_state_release(farrier_state* state);
 /* Zeroes it, in stream order. */
 FARRIER_API int farrier_state_reset(farrier_state* state, farrier_stream stream);

@@ -140,6 +140,12 @@ int farrier_state_create(farrier_weights* weights, farrier_state** state) {
     put(state, std::make_shared<State>(object_of<Weights>(weights)));
   });
 }
+int farrier_state_bind(farrier_weights* weights, const farrier_tensor* const* tensors, size_t n_tensors, farrier_state** state) {
+  return guard([&] {
+    given(state, "state");
+    put(state, std::make_shared<State>(object_of<Weights>(weights), tensors, n_tensors));
+  });
+}
 int farrier_state_release(farrier_state* state) { return release(state, Kind::state); }
 
 int farrier_state_reset(farrier_state* state, farrier_stream stream) {
@@ -154,8 +160,8 @@ int farrier_state_data(const farrier_state* state, size_t index, void** data, ui
   return guard([&] {
     const auto object = object_of<State>(state);
     if (index >= object->size()) fail("E_RT_STATE", "the bundle has " + std::to_string(object->size()) + " states, index " + std::to_string(index) + " was asked for");
-    if (data != nullptr) *data = (*object)[index].at();
-    if (bytes != nullptr) *bytes = (*object)[index].bytes();
+    if (data != nullptr) *data = (*object)[index].at;
+    if (bytes != nullptr) *bytes = (*object)[index].bytes;
   });
 }
 

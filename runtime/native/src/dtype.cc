@@ -76,6 +76,25 @@ bool byte_size(const DType& dtype, const std::vector<int64_t>& shape, int64_t& b
   return true;
 }
 
+bool tensor_bytes(const farrier_tensor& tensor, uint64_t& bytes) {
+  uint64_t bits = tensor.dtype.bits;
+  for (int32_t d = 0; d < tensor.ndim; d++)
+    if (tensor.shape[d] < 0 || __builtin_mul_overflow(bits, static_cast<uint64_t>(tensor.shape[d]), &bits)) return false;
+  bytes = bits / 8 + (bits % 8 != 0 ? 1 : 0);
+  return true;
+}
+
+bool is_dense(const farrier_tensor& tensor) {
+  if (tensor.strides == nullptr) return true;
+  int64_t stride = 1;
+  for (int32_t d = tensor.ndim - 1; d >= 0; d--) {
+    if (tensor.shape[d] == 0) return true;
+    if (tensor.shape[d] != 1 && tensor.strides[d] != stride) return false;
+    stride *= tensor.shape[d];
+  }
+  return true;
+}
+
 std::string shape_text(const int64_t* dims, size_t rank) {
   std::string text = "[";
   for (size_t i = 0; i < rank; i++) {

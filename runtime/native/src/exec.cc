@@ -21,29 +21,9 @@ class FloatEnvironment {
   fenv_t saved_ = {};
 };
 
-bool is_dense(const farrier_tensor& tensor) {
-  if (tensor.strides == nullptr) return true;
-  int64_t stride = 1;
-  for (int32_t d = tensor.ndim - 1; d >= 0; d--) {
-    if (tensor.shape[d] == 0) return true;
-    if (tensor.shape[d] != 1 && tensor.strides[d] != stride) return false;
-    stride *= tensor.shape[d];
-  }
-  return true;
-}
-
 bool overlap(const void* a, uint64_t a_bytes, const void* b, uint64_t b_bytes) {
   const auto x = reinterpret_cast<uintptr_t>(a), y = reinterpret_cast<uintptr_t>(b);
   return a_bytes > 0 && b_bytes > 0 && x < y + b_bytes && y < x + a_bytes;
-}
-
-// Of a tensor whose shape is the plan's; false where no memory holds it.
-bool bytes_of(const farrier_tensor& tensor, uint64_t& bytes) {
-  uint64_t bits = tensor.dtype.bits;
-  for (int32_t d = 0; d < tensor.ndim; d++)
-    if (tensor.shape[d] < 0 || __builtin_mul_overflow(bits, static_cast<uint64_t>(tensor.shape[d]), &bits)) return false;
-  bytes = bits / 8 + (bits % 8 != 0 ? 1 : 0);
-  return true;
 }
 
 }  // namespace
@@ -85,7 +65,7 @@ const Plan& Exec::choose(const farrier_tensor* const* inputs, size_t count, size
 
 void Exec::check_memory(const TensorSpec& spec, const farrier_tensor& tensor, const char* what, void*& at, uint64_t& bytes) const {
   const auto name = [&] { return std::string(what) + " " + quoted(spec.name); };
-  if (!bytes_of(tensor, bytes)) fail("E_SIZE_OVERFLOW", name() + " has shape " + shape_text(tensor.shape, spec.shape.size()) + ", which no memory holds");
+  if (!tensor_bytes(tensor, bytes)) fail("E_SIZE_OVERFLOW", name() + " has shape " + shape_text(tensor.shape, spec.shape.size()) + ", which no memory holds");
   if (!is_dense(tensor)) fail("E_RT_INPUT", name() + " is not dense and row-major", "copy it to a contiguous tensor");
   at = static_cast<uint8_t*>(tensor.data) + tensor.byte_offset;
   if (bytes == 0) return;
@@ -157,7 +137,7 @@ void* Exec::address(const Buffer& buffer) const {
     case Buffer::Kind::source: return weights_->source(buffer.index);
     case Buffer::Kind::input: return inputs_[buffer.index];
     case Buffer::Kind::output: return outputs_[buffer.index];
-    case Buffer::Kind::state: return (*state_)[buffer.index].at();
+    case Buffer::Kind::state: return (*state_)[buffer.index].at;
     case Buffer::Kind::status: break;
   }
   return status_.at();

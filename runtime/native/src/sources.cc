@@ -24,6 +24,7 @@ bool Sources::is_mapped(size_t source) const {
 
 HostBytes Sources::range(size_t source, uint64_t offset, uint64_t bytes) {
   const SourceSpec& spec = bundle_.plan().sources[source];
+  if (const auto given = given_.find(source); given != given_.end()) return {given->second + offset, {}};
   switch (spec.from) {
     case SourceSpec::From::bundle: {
       const uint64_t start = embedded_offset(spec);
@@ -46,7 +47,7 @@ HostBytes Sources::range(size_t source, uint64_t offset, uint64_t bytes) {
     case SourceSpec::From::none: break;
   }
   fail("E_WEIGHTS", "tensor " + quoted(spec.name) + " has no values: the bundle was compiled with --weights none",
-       "it can be inspected, not run: compile with --weights embed, reference or random:SEED");
+       "bind it to a model's own tensors, or compile with --weights embed, reference or random:SEED");
 }
 
 void Sources::open_embedded() {

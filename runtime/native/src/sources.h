@@ -22,6 +22,8 @@ class Sources {
 
   // A range of the source's bytes, verified. Made values start at multiples of 8 elements. E_WEIGHTS, E_BUNDLE_*.
   HostBytes range(size_t source, uint64_t offset, uint64_t bytes);
+  // From now on the source's bytes are the caller's, on the host.
+  void give(size_t source, const void* host) { given_[source] = static_cast<const uint8_t*>(host); }
   // Whether `range` lends the file's own pages.
   bool is_mapped(size_t source) const;
 
@@ -36,6 +38,7 @@ class Sources {
 
   const Bundle& bundle_;
   std::string reference_dir_;
+  std::map<size_t, const uint8_t*> given_;
   std::unique_ptr<ChunkedFile> embedded_;
   json::Value header_;
   std::map<std::string, const json::Value*> tensors_;

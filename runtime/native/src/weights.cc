@@ -38,22 +38,53 @@ Weights::Weights(std::shared_ptr<Bundle> bundle, std::shared_ptr<Device> device,
   for (const Symbol& symbol : plan.symbols) symbols_.push_back(symbol.min);
   find_last_uses();
 
+  Sources sources(*bundle_, options.reference_dir == nullptr ? "" : options.reference_dir);
+  if (options.tensors == nullptr && options.n_tensors > 0) fail("E_OPTION", "tensors is NULL");
+  for (size_t i = 0; i < options.n_tensors; i++) take(options.tensors[i], sources);
+
+  const auto missing = [&](size_t i) { return last_use_[i] != unused && source_at_[i] == nullptr; };
   uint64_t total = device_->load_units(*bundle_, target());
   for (size_t i = 0; i < plan.sources.size(); i++)
-    if (last_use_[i] != unused) total += plan.sources[i].bytes;
+    if (missing(i)) total += plan.sources[i].bytes;
   Progress progress(options, total);
   const Advance advance = [&](uint64_t units) { progress.advance(units); };
 
-  Sources sources(*bundle_, options.reference_dir == nullptr ? "" : options.reference_dir);
   // Before anything slow: tensors without values are known to be.
   for (size_t i = 0; i < plan.sources.size(); i++)
-    if (last_use_[i] != unused && plan.sources[i].from == SourceSpec::From::none) sources.range(i, 0, 0);
+    if (missing(i) && plan.sources[i].from == SourceSpec::From::none) sources.range(i, 0, 0);
   kernels_ = device_->load(*bundle_, target(), advance);
   for (size_t i = 0; i < target().weights.size(); i++) bind(i, sources, advance);
   for (size_t i = 0; i < plan.sources.size(); i++)
     if (last_use_[i] == kept) need(i, sources, advance);
   for (const auto* memories : {&source_memory_, &weight_memory_})
     for (const Memory& memory : *memories) bytes_ += memory.bytes();
+}
+
+void Weights::take(const farrier_named_tensor& given, Sources& sources) {
+  if (given.name == nullptr || given.tensor == nullptr) fail("E_OPTION", "a tensor of the caller or its name is NULL");
+  const std::vector<SourceSpec>& specs = bundle_->plan().sources;
+  const auto found = std::find_if(specs.begin(), specs.end(), [&](const SourceSpec& s) { return s.name == given.name; });
+  const std::string name = "tensor " + quoted(given.name);
+  if (found == specs.end()) fail("E_WEIGHTS", "the bundle has no " + name);
+  const farrier_tensor& tensor = *given.tensor;
+  const int32_t rank = tensor.shape == nullptr || tensor.ndim < 0 ? 0 : tensor.ndim;
+  if (!same_dtype(*found->dtype, tensor.dtype) || !std::equal(tensor.shape, tensor.shape + rank, found->shape.begin(), found->shape.end()))
+    fail("E_WEIGHTS", name + " is " + dtype_text(tensor.dtype) + shape_text(tensor.shape, static_cast<size_t>(rank)) + ", the bundle was compiled for " +
+                          std::string(found->dtype->name) + shape_text(found->shape.data(), found->shape.size()));
+  if (!is_dense(tensor)) fail("E_WEIGHTS", name + " is not dense and row-major", "give a contiguous copy");
+  void* const at = static_cast<uint8_t*>(tensor.data) + tensor.byte_offset;
+  const auto source = static_cast<size_t>(found - specs.begin());
+  if (found->bytes > 0 && tensor.data == nullptr) fail("E_WEIGHTS", name + " has no data");
+  const bool ours = device_->owns(tensor.device.device_type, tensor.device.device_id);
+  if (!ours && tensor.device.device_type != 1 && tensor.device.device_type != 3)
+    fail("E_WEIGHTS", name + " is on another device than the weights", "copy it to that device, or to the host");
+  if (!ours || found->bytes == 0) {
+    sources.give(source, at);
+    return;
+  }
+  if (reinterpret_cast<uintptr_t>(at) % device_->tensor_align(*found->dtype) != 0)
+    fail("E_WEIGHTS", name + " is not aligned to " + std::to_string(device_->tensor_align(*found->dtype)) + " bytes", "give a copy with memory of its own");
+  source_at_[source] = at;
 }
 
 void Weights::find_last_uses() {
@@ -140,13 +171,36 @@ void Weights::drop_after(size_t weight) {
 
 State::State(std::shared_ptr<Weights> weights) : Object(Kind::state), weights_(std::move(weights)) {
   const Device::Scope scope(*weights_->device());
-  for (const StateSpec& spec : weights_->bundle().plan().states) memory_.emplace_back(weights_->device(), spec.bytes);
+  for (const StateSpec& spec : weights_->bundle().plan().states) {
+    memory_.emplace_back(weights_->device(), spec.bytes);
+    tensors_.push_back({memory_.back().at(), spec.bytes});
+  }
   reset(nullptr);
   weights_->device()->sync(nullptr);
 }
 
+State::State(std::shared_ptr<Weights> weights, const farrier_tensor* const* tensors, size_t count) : Object(Kind::state), weights_(std::move(weights)) {
+  constexpr uintptr_t align = 16;
+  const std::vector<StateSpec>& specs = weights_->bundle().plan().states;
+  if (count != specs.size()) fail("E_RT_STATE", "the bundle has " + std::to_string(specs.size()) + " states, " + std::to_string(count) + " tensors were given");
+  for (size_t i = 0; i < count; i++) {
+    const std::string name = "state " + quoted(specs[i].name);
+    if (tensors == nullptr || tensors[i] == nullptr) fail("E_RT_STATE", name + " is absent");
+    const farrier_tensor& tensor = *tensors[i];
+    uint64_t bytes = 0;
+    if ((tensor.ndim > 0 && tensor.shape == nullptr) || !tensor_bytes(tensor, bytes) || bytes != specs[i].bytes)
+      fail("E_RT_STATE", name + " has " + std::to_string(bytes) + " bytes, expected " + std::to_string(specs[i].bytes));
+    if (!is_dense(tensor)) fail("E_RT_STATE", name + " is not dense and row-major");
+    if (!weights_->device()->owns(tensor.device.device_type, tensor.device.device_id)) fail("E_RT_STATE", name + " is on another device than the weights");
+    void* const at = static_cast<uint8_t*>(tensor.data) + tensor.byte_offset;
+    if (bytes > 0 && (tensor.data == nullptr || reinterpret_cast<uintptr_t>(at) % align != 0))
+      fail("E_RT_STATE", name + " has no data, or is not aligned to " + std::to_string(align) + " bytes");
+    tensors_.push_back({at, bytes});
+  }
+}
+
 void State::reset(Stream stream) {
-  for (const Memory& memory : memory_) weights_->device()->zero(memory.at(), memory.bytes(), stream);
+  for (const Tensor& tensor : tensors_) weights_->device()->zero(tensor.at, tensor.bytes, stream);
 }
 
 }  // namespace farrier

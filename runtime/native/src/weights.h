@@ -29,6 +29,7 @@ class Weights : public Object {
 
  private:
   void find_last_uses();
+  void take(const farrier_named_tensor& given, Sources& sources);
   void bind(size_t weight, Sources& sources, const Advance& advance);
   void run_step(const Step& step, void* arena);
   void need(size_t source, Sources& sources, const Advance& advance);
@@ -47,17 +48,25 @@ class Weights : public Object {
 
 class State : public Object {
  public:
+  struct Tensor {
+    void* at = nullptr;
+    uint64_t bytes = 0;
+  };
+
   static constexpr Kind object_kind = Kind::state;
   explicit State(std::shared_ptr<Weights> weights);
+  // In memory of the caller. E_RT_STATE.
+  State(std::shared_ptr<Weights> weights, const farrier_tensor* const* tensors, size_t count);
 
   const Weights& weights() const { return *weights_; }
-  size_t size() const { return memory_.size(); }
-  const Memory& operator[](size_t index) const { return memory_[index]; }
+  size_t size() const { return tensors_.size(); }
+  const Tensor& operator[](size_t index) const { return tensors_[index]; }
   void reset(Stream stream);
 
  private:
   std::shared_ptr<Weights> weights_;
   std::vector<Memory> memory_;
+  std::vector<Tensor> tensors_;
 };
 
 }  // namespace farrier

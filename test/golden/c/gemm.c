@@ -24,7 +24,6 @@ void FARRIER_KERNEL(void* const* buffers, const int64_t* scalars, int64_t task, 
   const int64_t step = steps < 2 ? depth : ((depth + steps - 1) / steps + 15) / 16 * 16;
   float* const a = (float*)scratch;
   float* const c = a + 38400;
-  
   float stage0[96];
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t m = m0 + r;
@@ -70,7 +69,6 @@ void FARRIER_KERNEL(void* const* buffers, const int64_t* scalars, int64_t task, 
     }
     for (int64_t r = rows; r < (rows + 12 - 1) / 12 * 12; ++r)
       memset(a + r * FARRIER_LDA, 0, (size_t)deep * sizeof *a);
-    
     farrier_block_bf16(rows, panels * 16, deep, a, b1 + panel0 * 16 * s0 + k0 * 16, 16 * s0, c, 528, k0 > 0);
   }
   const int64_t n0 = panel0 * 8;

@@ -1,5 +1,4 @@
 /** Every kernel case, of every family: what `make-cases.ts` writes and the kernel tests run. */
-import { isFloat, type DType } from "../../../compiler/ir/dtype.js";
 import type { KernelDesc } from "../../../compiler/kernel/desc.js";
 import type { FamilyTemplate } from "../../../compiler/kernel/family.js";
 import { targetNamed } from "../../../compiler/kernel/target.js";
@@ -36,8 +35,6 @@ function adapted<D extends KernelDesc, C>(
     tolerance: { absolute: 0, relative: 0, rms: tolerance },
   };
 }
-
-export const floatOf = (dtype: DType): boolean => isFloat(dtype);
 
 export const allCases = (): GpuCase[] => [
   ...simtCases(),

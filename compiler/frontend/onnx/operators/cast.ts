@@ -1,5 +1,5 @@
 /** Conversions between element types. */
-import { cast, map } from "../../../ir/build.js";
+import { cast, constantScalar, map } from "../../../ir/build.js";
 import { dtypes, isFloat, isInteger, type DType } from "../../../ir/dtype.js";
 import type { Node } from "../../../ir/graph.js";
 import { bitcast, cast as converted } from "../../../scalar/build.js";
@@ -24,7 +24,7 @@ function castTo(call: Call, dtype: DType): Node {
   const x = call.input(0);
   const saturates = attrs.flag("saturate", true);
   const mode = attrs.choice("round_mode", ["up", "down", "nearest"], "up");
-  if (mode !== "up" && dtype === "e8m0") throw call.unsupported(`a cast that rounds ${mode}`);
+  if (dtype === "e8m0") return toScale(call, x, mode, saturates);
   if (!isFloat(x.dtype)) return cast(g, x, dtype);
   // Integers of less than a byte wrap, as the wider ones do that they come from.
   if (isInteger(dtype) && dtypes[dtype].bits < 8) return cast(g, cast(g, x, "i32"), dtype);
@@ -42,24 +42,49 @@ interface Overflow {
   readonly holds: boolean;
 }
 
-/** The 8-bit formats without an infinity: what is too large becomes NaN. */
+/** What is too large becomes an infinity, or NaN in the formats that have none. */
 const overflows: Partial<Record<DType, Overflow>> = {
   e4m3fn: { bound: 464, holds: true },
   e4m3fnuz: { bound: 248, holds: false },
+  e5m2: { bound: 61440, holds: false },
   e5m2fnuz: { bound: 61440, holds: false },
 };
 
 function unsaturated(call: Call, x: Node, dtype: DType): Node {
   const { g } = call;
   const limit = overflows[dtype];
-  if (limit === undefined) {
-    if (!dtype.startsWith("e")) return cast(g, x, dtype);
-    throw call.unsupported(`a cast to ${dtype} that does not saturate`);
-  }
+  if (limit === undefined) return cast(g, x, dtype);
   const wide = x.dtype === "f64" ? x : cast(g, x, "f32");
   const size = apply(g, "abs", wide);
   const large = apply(g, limit.holds ? "gt" : "ge", size, scalarLike(g, wide, limit.bound));
-  return cast(g, apply(g, "select", large, scalarLike(g, wide, NaN), wide), dtype);
+  if (dtype !== "e5m2")
+    return cast(g, apply(g, "select", large, scalarLike(g, wide, NaN), wide), dtype);
+  // A cast saturates infinities, too: they are written as patterns.
+  const infinity = (pattern: number): Node =>
+    bitsAs(call, constantScalar(g, "u8", pattern), dtype);
+  const positive = apply(g, "lt", scalarLike(g, wide, 0), wide);
+  const infinite = apply(g, "select", positive, infinity(0x7c), infinity(0xfc));
+  return apply(g, "select", large, infinite, cast(g, x, dtype));
+}
+
+/** A power of two. Casts round up and saturate; what else is wanted is done before. */
+function toScale(call: Call, x: Node, mode: "up" | "down" | "nearest", saturates: boolean): Node {
+  const { g } = call;
+  const wide = cast(g, x, "f32");
+  const pattern = bitsAs(call, wide, "i32");
+  const integer = (value: number): Node => constantScalar(g, "i32", value);
+  // Half of the mantissa more carries into the exponent where nearest is up.
+  const carried = mode === "nearest" ? apply(g, "add", pattern, integer(0x400000)) : pattern;
+  const floor = bitsAs(call, apply(g, "and", carried, integer(-0x800000)), "f32");
+  const finite = apply(g, "lt", apply(g, "abs", wide), scalarLike(g, wide, Infinity));
+  const rounded = mode === "up" ? wide : apply(g, "select", finite, floor, wide);
+  if (saturates) return cast(g, rounded, "e8m0");
+  const nan = scalarLike(g, wide, NaN);
+  const least = scalarLike(g, wide, 2 ** -127);
+  const small = apply(g, "and", apply(g, "lt", rounded, least), apply(g, "gt", wide, scalarLike(g, wide, 0)));
+  const largest = scalarLike(g, wide, 2 ** 127);
+  const outside = apply(g, "or", apply(g, "gt", rounded, largest), small);
+  return cast(g, apply(g, "select", outside, nan, rounded), "e8m0");
 }
 
 /** The same bits as another type of the same width. */
@@ -71,8 +96,11 @@ export function BitCast(call: Call): Node {
   const dtype = call.constants.dtypeOf(to, call.where);
   if (dtypes[x.dtype].bits !== dtypes[dtype].bits)
     throw call.error("E_DTYPE", `the bits of ${x.dtype} as ${dtype}`);
+  return bitsAs(call, x, dtype);
+}
+
+function bitsAs({ g }: Call, x: Node, dtype: DType): Node {
   if (x.dtype === dtype || (isInteger(x.dtype) && isInteger(dtype))) return cast(g, x, dtype);
-  if (dtypes[dtype].bits < 32) throw call.unsupported(`the bits of ${x.dtype} as ${dtype}`);
   return map(g, reinterpretation(x.dtype, dtype), [x]);
 }
 

@@ -1,0 +1,58 @@
+/** Checkpoints whose weights are 8-bit floats with a factor for each block, as graphs see them. */
+import { dequantize } from "../../ir/build-anchor.js";
+import { concat, dim, gather, iota, map, reshape } from "../../ir/build.js";
+import type { Node } from "../../ir/graph.js";
+import { primitive } from "../../scalar/primitives.js";
+import type { ConfigReader } from "../files/config-reader.js";
+import { unsupported } from "./config-keys.js";
+import type { Scope } from "./scope.js";
+import type { BlockScales } from "./weights.js";
+
+const key = "quantization_config";
+
+/** How `quantization_config` says that weights are stored, or null where they are as they are. */
+export function readBlockScales(config: ConfigReader): BlockScales | null {
+  const reader = config.optionalNested(key);
+  if (reader === undefined) return null;
+  const method = reader.optionalString("quant_method");
+  const format = reader.optionalString("fmt") ?? "e4m3";
+  const block = reader.optionalInts("weight_block_size", { min: 1, max: 1 << 20 });
+  if (method !== "fp8" || format !== "e4m3" || block?.length !== 2) {
+    const size = block === undefined ? "" : `, blocks of [${block.join(", ")}]`;
+    const what = `${method ?? "no method"}, format ${format}${size}`;
+    throw unsupported(config, key, `${what}: only fp8, e4m3, in blocks of two axes is supported`);
+  }
+  // How activations were quantised changes nothing where products are not quantised.
+  reader.markRead("activation_scheme", "modules_to_not_convert", "dequantize");
+  return {
+    dtype: "e4m3fn",
+    block: [block[0]!, block[1]!],
+    suffix: "_scale_inv",
+    names: /_(proj|mqa)\.weight$/,
+  };
+}
+
+/** The weights `names`, each [rows, columns], times their factors: f32 [names, rows, columns]. */
+export function blockScaled(
+  s: Scope,
+  names: readonly string[],
+  shape: readonly number[],
+  { dtype, block, suffix }: BlockScales,
+): Node {
+  const { g, weights } = s;
+  const [rows, columns] = shape as [number, number];
+  const [rowBlocks, columnBlocks] = [Math.ceil(rows / block[0]), Math.ceil(columns / block[1])];
+  const stored = names.map((name) => weights.tensor(name, shape, { scale: 1, shift: 0 }, dtype));
+  const factors = names.map((name) => {
+    const random = { scale: 0, shift: 0.02 };
+    return weights.tensor(`${name}${suffix}`, [rowBlocks, columnBlocks], random, "f32");
+  });
+  const blockOfRow = map(g, primitive("div"), [iota(g, [rows]), dim(g, block[0])]);
+  const perBlock = reshape(g, concat(g, factors, 0), [names.length, rowBlocks, columnBlocks]);
+  const x = reshape(g, concat(g, stored, 0), [names.length, rows, columns]);
+  return dequantize(g, x, gather(g, perBlock, blockOfRow, 1), {
+    axis: 2,
+    group: block[1],
+    dtype: "f32",
+  });
+}

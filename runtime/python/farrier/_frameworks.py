@@ -1,0 +1,328 @@
+"""
+What a call asks of an array library. Each is imported only once an array of it was given, or it was asked for by name.
+
+`layout` of an array is a hashable value: equal layouts have equal shape, dtype and device. It is taken at every call,
+and everything else about an array only when its layout is new.
+"""
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, Dict, Hashable, List, NamedTuple, Optional, Sequence, Tuple
+
+from ._dtypes import DTYPES, NATURAL, DTypeInfo
+from .errors import UNSUPPORTED, error
+
+CPU, CUDA = 1, 2
+
+
+class Place(NamedTuple):
+    """A device, as DLPack numbers it."""
+
+    type: int
+    id: int
+
+    def __str__(self) -> str:
+        return "cpu" if self.type == CPU else f"cuda:{self.id}" if self.type == CUDA else f"device {self.type}:{self.id}"
+
+
+class Array(NamedTuple):
+    """An array as the runtime sees it."""
+
+    dtype: DTypeInfo
+    shape: Tuple[int, ...]
+    place: Place
+
+
+class Framework:
+    name = ""
+
+    def layout(self, array: Any) -> Hashable:
+        raise NotImplementedError
+
+    def address(self, array: Any) -> int:
+        """Of its data; -1 where it is not dense and row-major."""
+        raise NotImplementedError
+
+    def word(self, array: Any) -> str:
+        """Name of its dtype."""
+        raise NotImplementedError
+
+    def place(self, array: Any) -> Place:
+        raise NotImplementedError
+
+    def dtype_of(self, info: DTypeInfo) -> Any:
+        """The framework's dtype for arrays of it: its own, or that of the bits."""
+        raise NotImplementedError
+
+    def empty(self, shape: Tuple[int, ...], dtype: Any, place: Place) -> Any:
+        raise NotImplementedError
+
+    def filled(self, shape: Tuple[int, ...], info: DTypeInfo, value: float, place: Place) -> Any:
+        raise NotImplementedError
+
+    def stream(self, place: Place) -> int:
+        """The caller's current stream."""
+        return 0
+
+    def capturing(self, place: Place) -> bool:
+        """Whether that stream is being recorded."""
+        return False
+
+    def is_writable(self, array: Any) -> bool:
+        return True
+
+    def describe(self, array: Any, expected: Optional[DTypeInfo] = None) -> Array:
+        """`expected` decides what bits are: an array of uint16 is bf16 where that is wanted."""
+        word = self.word(array)
+        info = NATURAL.get(word)
+        if expected is not None and word in (expected.word, expected.plain):
+            info = expected
+        if info is None:
+            raise error("E_TYPE_UNSUPPORTED", f"arrays of {word} are not taken", None, UNSUPPORTED)
+        shape = tuple(map(int, array.shape))
+        if info.per_byte > 1 and shape:
+            shape = (*shape[:-1], shape[-1] * info.per_byte)
+        return Array(info, shape, self.place(array))
+
+    def array_shape(self, info: DTypeInfo, shape: Sequence[int]) -> Tuple[int, ...]:
+        """Shape of the array that holds a tensor: packed types are bytes."""
+        if info.per_byte == 1:
+            return tuple(shape)
+        if not shape or shape[-1] % info.per_byte:
+            raise error("E_TYPE_UNSUPPORTED",
+                        f"{info.name} of shape {list(shape)} has rows that are not whole bytes", None, UNSUPPORTED)
+        return (*shape[:-1], shape[-1] // info.per_byte)
+
+
+def _name_of(dtype: Any) -> str:
+    """A NumPy dtype by name; another byte order is another type."""
+    return str(dtype.name) if dtype.isnative else f"byte-swapped {dtype.name}"
+
+
+class _ArrayModule(Framework):
+    """What NumPy and CuPy have in common."""
+
+    def __init__(self) -> None:
+        self.module: Any = importlib.import_module(self.name)
+        self._dtypes: Dict[str, Any] = {}
+
+    def layout(self, array: Any) -> Hashable:
+        return array.shape, array.dtype
+
+    def word(self, array: Any) -> str:
+        return _name_of(array.dtype)
+
+    def dtype_of(self, info: DTypeInfo) -> Any:
+        found = self._dtypes.get(info.name)
+        if found is None:
+            found = self._dtypes[info.name] = self._find(info)
+        return found
+
+    def _find(self, info: DTypeInfo) -> Any:
+        if info.word == info.plain or info.per_byte > 1:
+            return self.module.dtype(info.plain)
+        if info.name == "bool":
+            return self.module.dtype("bool")
+        try:  # bf16 and 8-bit floats: ml_dtypes' where it is installed, otherwise their bits
+            dtype = self.module.dtype(getattr(importlib.import_module("ml_dtypes"), info.word))
+            self.module.empty(0, dtype)
+            return dtype
+        except (ImportError, AttributeError, TypeError, ValueError):
+            return self.module.dtype(info.plain)
+
+    def _value(self, info: DTypeInfo, value: float) -> Any:
+        from ._dtypes import fill_bits
+
+        return value if self.dtype_of(info).name == info.word else fill_bits(info, value)
+
+
+class NumPy(_ArrayModule):
+    name = "numpy"
+
+    def address(self, array: Any) -> int:
+        return array.ctypes.data if array.flags.c_contiguous else -1
+
+    def place(self, array: Any) -> Place:
+        return Place(CPU, 0)
+
+    def empty(self, shape: Tuple[int, ...], dtype: Any, place: Place) -> Any:
+        return self.module.empty(shape, dtype)
+
+    def filled(self, shape: Tuple[int, ...], info: DTypeInfo, value: float, place: Place) -> Any:
+        return self.module.full(self.array_shape(info, shape), self._value(info, value), self.dtype_of(info))
+
+    def is_writable(self, array: Any) -> bool:
+        return bool(array.flags.writeable)
+
+
+class CuPy(_ArrayModule):
+    name = "cupy"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._device = self.module.cuda.Device
+        self._stream = self.module.cuda.get_current_stream
+        self._runtime = self.module.cuda.runtime
+
+    def layout(self, array: Any) -> Hashable:
+        return array.shape, array.dtype, array.device.id
+
+    def address(self, array: Any) -> int:
+        return array.data.ptr if array.flags.c_contiguous else -1
+
+    def place(self, array: Any) -> Place:
+        return Place(CUDA, int(array.device.id))
+
+    def empty(self, shape: Tuple[int, ...], dtype: Any, place: Place) -> Any:
+        if self._runtime.getDevice() == place.id:
+            return self.module.empty(shape, dtype)
+        with self._device(place.id):
+            return self.module.empty(shape, dtype)
+
+    def filled(self, shape: Tuple[int, ...], info: DTypeInfo, value: float, place: Place) -> Any:
+        with self._device(place.id):
+            return self.module.full(self.array_shape(info, shape), self._value(info, value), self.dtype_of(info))
+
+    def stream(self, place: Place) -> int:
+        return int(self._stream(place.id).ptr)
+
+    def capturing(self, place: Place) -> bool:
+        stream = self.stream(place)
+        return stream != 0 and bool(self._runtime.streamIsCapturing(stream))
+
+
+class PyTorch(Framework):
+    name = "torch"
+
+    def __init__(self) -> None:
+        self.module: Any = importlib.import_module("torch")
+        self._empty = self.module.empty
+        self._dtypes = {
+            info.name: getattr(self.module, info.word, None) or getattr(self.module, info.plain)
+            for info in DTYPES.values()
+        }
+        # What torch's own generated code asks; the public way makes an object of the stream.
+        self._raw_stream = getattr(self.module._C, "_cuda_getCurrentRawStream", None)
+        self._devices: Dict[Place, Any] = {}
+
+    def layout(self, array: Any) -> Hashable:
+        return array.shape, array.dtype, array.device
+
+    def address(self, array: Any) -> int:
+        return array.data_ptr() if array.is_contiguous() else -1
+
+    def word(self, array: Any) -> str:
+        if array.layout is not self.module.strided:
+            raise error("E_RT_INPUT", f"a tensor has the layout {array.layout}", "give a dense one")
+        return str(array.dtype).rpartition(".")[2]
+
+    def place(self, array: Any) -> Place:
+        device = array.device
+        if device.type == "cpu":
+            return Place(CPU, 0)
+        if device.type == "cuda":
+            return Place(CUDA, device.index or 0)
+        raise error("E_RT_INPUT", f"a tensor is on {device}", "farrier runs on cpu and cuda")
+
+    def dtype_of(self, info: DTypeInfo) -> Any:
+        return self._dtypes[info.name]
+
+    def device(self, place: Place) -> Any:
+        found = self._devices.get(place)
+        if found is None:
+            found = self._devices[place] = self.module.device(str(place))
+        return found
+
+    def empty(self, shape: Tuple[int, ...], dtype: Any, place: Place) -> Any:
+        return self._empty(shape, dtype=dtype, device=self.device(place))
+
+    def filled(self, shape: Tuple[int, ...], info: DTypeInfo, value: float, place: Place) -> Any:
+        torch, dtype, device = self.module, self._dtypes[info.name], self.device(place)
+        shape = self.array_shape(info, shape)
+        if info.per_byte > 1:
+            return torch.full(shape, int(value), dtype=torch.uint8, device=device).view(dtype)
+        return torch.full(shape, value, dtype=torch.float64, device=device).to(dtype)
+
+    def stream(self, place: Place) -> int:
+        if place.type != CUDA:
+            return 0
+        if self._raw_stream is not None:
+            return self._raw_stream(place.id)
+        return self.module.cuda.current_stream(place.id).cuda_stream
+
+    def capturing(self, place: Place) -> bool:
+        return place.type == CUDA and self.module.cuda.is_current_stream_capturing()
+
+
+_makers = {"torch": PyTorch, "numpy": NumPy, "cupy": CuPy}
+_frameworks: Dict[str, Framework] = {}
+_by_type: Dict[type, Optional[Framework]] = {}
+
+
+def framework_named(name: str) -> Framework:
+    """E_OPTION if there is none of that name, or it is not installed."""
+    if name not in _makers:
+        raise error("E_OPTION", f"{name!r} is no framework", f"it may be {', '.join(_makers)}")
+    found = _frameworks.get(name)
+    if found is None:
+        try:
+            found = _frameworks[name] = _makers[name]()
+        except ImportError as cause:
+            raise error("E_OPTION", f"{name} cannot be imported: {cause}") from cause
+    return found
+
+
+def framework_of(kind: type) -> Optional[Framework]:
+    """The library whose arrays are of that type."""
+    try:
+        return _by_type[kind]
+    except KeyError:
+        pass
+    found = None
+    for base in kind.__mro__:
+        top = base.__module__.partition(".")[0]
+        if (top, base.__name__) in (("torch", "Tensor"), ("numpy", "ndarray"), ("cupy", "ndarray")):
+            found = framework_named(top)
+    _by_type[kind] = found
+    return found
+
+
+def adopt(values: Sequence[Any], names: Sequence[str]) -> Tuple[Framework, List[Any]]:
+    """
+    The one framework that the arrays are of. What is no array of any but speaks DLPack becomes one without a
+    copy: of the framework of the others, or of one that is imported. `None` stays. E_RT_INPUT.
+    """
+    framework: Optional[Framework] = None
+    first = ""
+    for value, name in zip(values, names):
+        its = None if value is None else framework_of(type(value))
+        if its is None:
+            continue
+        if framework is not None and its is not framework:
+            raise error("E_RT_INPUT", f'input "{first}" is of {framework.name}, input "{name}" of {its.name}',
+                        "give arrays of one framework")
+        framework, first = its, name
+    out = []
+    for value, name in zip(values, names):
+        if value is not None and framework_of(type(value)) is None:
+            framework, value = _import(framework, value, name)
+        out.append(value)
+    if framework is None:
+        raise error("E_RT_INPUT", "no input was given, so the kind of the results is not known", "give one")
+    return framework, out
+
+
+def _import(framework: Optional[Framework], value: Any, name: str) -> Tuple[Framework, Any]:
+    if not hasattr(value, "__dlpack__"):
+        raise error("E_RT_INPUT", f'input "{name}" is {type(value).__name__}, not an array',
+                    "give a PyTorch, NumPy or CuPy array")
+    if framework is None:
+        on_gpu = value.__dlpack_device__()[0] != CPU
+        wanted = ("torch", "cupy") if on_gpu else ("torch", "numpy")
+        framework = framework_named(next((n for n in wanted if n in sys.modules), wanted[-1]))
+    module: Any = framework.module  # type: ignore[attr-defined]
+    try:
+        return framework, module.from_dlpack(value)
+    except (TypeError, ValueError, RuntimeError, BufferError, AttributeError) as cause:
+        raise error("E_RT_INPUT", f'input "{name}" cannot be taken through DLPack by {framework.name}: {cause}') from cause
