@@ -9,7 +9,7 @@ import type { Expr } from "../scalar/expr.js";
 import type { ScalarFunction } from "../scalar/function.js";
 import type { DType } from "./dtype.js";
 import type { GraphBuilder, Node, Shape } from "./graph.js";
-import type { ConstantSource, OpAttrs, OpName, ReduceKind } from "./ops.js";
+import type { ConstantSource, OpAttrs, OpName, ReduceKind, ScatterReduction } from "./ops.js";
 import { printExpr } from "./print-expr.js";
 import { sumOf } from "./rules-base.js";
 import { signatureOf } from "./rules.js";
@@ -278,9 +278,44 @@ export function cumsum(
   x: Node,
   axis: number,
   { exclusive = false, reverse = false }: CumsumOptions = {},
-): Node<"cumsum"> {
-  const positive = axisOf(axis, x.shape.length, placeOf(g, "cumsum", [x]));
-  return make(g, "cumsum", [x], { axis: positive, exclusive, reverse });
+): Node<"scan"> {
+  return scan(g, "sum", x, axis, { exclusive, reverse });
+}
+
+/** Running totals of either kind. */
+export function scan(
+  g: GraphBuilder,
+  kind: "sum" | "prod",
+  x: Node,
+  axis: number,
+  { exclusive = false, reverse = false }: CumsumOptions = {},
+): Node<"scan"> {
+  const positive = axisOf(axis, x.shape.length, placeOf(g, `running ${kind}`, [x]));
+  return make(g, "scan", [x], { kind, axis: positive, exclusive, reverse });
+}
+
+/** i64 indices along the axis, the largest (or smallest) first. */
+export function topK(
+  g: GraphBuilder,
+  x: Node,
+  axis: number,
+  count: number,
+  largest = true,
+): Node<"top_k"> {
+  const positive = axisOf(axis, x.shape.length, placeOf(g, "top_k", [x]));
+  return make(g, "top_k", [x], { axis: positive, count, largest });
+}
+
+export function scatter(
+  g: GraphBuilder,
+  data: Node,
+  indices: Node,
+  updates: Node,
+  axis: number,
+  reduction: ScatterReduction = "none",
+): Node<"scatter"> {
+  const positive = axisOf(axis, data.shape.length, placeOf(g, "scatter", [data]));
+  return make(g, "scatter", [data, indices, updates], { axis: positive, reduction });
 }
 
 export function softmax(g: GraphBuilder, x: Node, axis = -1): Node<"softmax"> {

@@ -306,8 +306,8 @@ export function broadcastCoords(shape: Shape, coords: readonly Expr[]): Expr[] {
   );
 }
 
-function cumsumValue(reader: ElementReader, node: Node<"cumsum">, coords: readonly Expr[]): Expr {
-  const { axis, exclusive, reverse } = node.attrs;
+function scanValue(reader: ElementReader, node: Node<"scan">, coords: readonly Expr[]): Expr {
+  const { kind, axis, exclusive, reverse } = node.attrs;
   const input = node.inputs[0]!;
   // Only a sum of equal terms has a closed form.
   const probe = reader.at(input, coords);
@@ -315,7 +315,7 @@ function cumsumValue(reader: ElementReader, node: Node<"cumsum">, coords: readon
     input,
     coords.map((c, i) => (i === axis ? zero : c)),
   );
-  if (probe !== moved) throw new NotElementwise(node);
+  if (probe !== moved || kind !== "sum") throw new NotElementwise(node);
   const along = reverse ? sub(sub(input.shape[axis]!, int(1)), coords[axis]!) : coords[axis]!;
   const count = exclusive ? along : add(along, int(1));
   return mul(probe, cast(count, probe.type));
@@ -347,7 +347,7 @@ const rules: Rules = {
   gather: gatherValue,
   gather_nd: gatherNdValue,
   rotary: rotaryValue,
-  cumsum: cumsumValue,
+  scan: scanValue,
   dequantize: (reader, node, coords) => {
     const [x, scale] = node.inputs as [Node, Node];
     const { axis, group } = node.attrs;
@@ -359,6 +359,8 @@ const rules: Rules = {
     );
   },
   reduce: anchor,
+  top_k: anchor,
+  scatter: anchor,
   softmax: anchor,
   normalize: anchor,
   matmul: anchor,

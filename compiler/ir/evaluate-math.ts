@@ -89,31 +89,6 @@ export function reduced(
   return { dtype: x.dtype, shape, data };
 }
 
-export function cumsummed(
-  x: TensorValue,
-  axis: number,
-  exclusive: boolean,
-  reverse: boolean,
-): TensorValue {
-  const data = newData(x.dtype, x.data.length);
-  const [outer, extent, inner] = around(x.shape, axis);
-  const whole = !isFloat(x.dtype);
-  for (let o = 0; o < outer; o++)
-    for (let i = 0; i < inner; i++) {
-      let total = 0;
-      let exact = 0n;
-      for (let n = 0; n < extent; n++) {
-        const at = (o * extent + (reverse ? extent - 1 - n : n)) * inner + i;
-        const [before, exactBefore] = [total, exact];
-        if (whole) exact += integerAt(x, at);
-        else total += movable(x.data)[at]!;
-        if (whole) setInteger(data, at, exclusive ? exactBefore : exact, x.dtype);
-        else data[at] = exclusive ? before : total;
-      }
-    }
-  return { ...x, data };
-}
-
 export function softmaxed(x: TensorValue, axis: number): TensorValue {
   const [outer, extent, inner] = around(x.shape, axis);
   const source = movable(x.data);

@@ -6,6 +6,7 @@
  */
 import { bug, FarrierError } from "../errors.js";
 import { bindSymbols, type Dimensions } from "./bind.js";
+import { scanned, scattered, topIndices } from "./evaluate-along.js";
 import { attended } from "./evaluate-attention.js";
 import { grouped, multipliedByExpert, routed } from "./evaluate-experts.js";
 import {
@@ -20,7 +21,6 @@ import {
 } from "./evaluate-index.js";
 import { converted, mapped, roundInPlace } from "./evaluate-map.js";
 import {
-  cumsummed,
   dequantized,
   multiplied,
   normalized,
@@ -143,8 +143,10 @@ const evaluators: { readonly [O in OpName]: Evaluator<O> } = {
     gatheredNd(data, indices, node.attrs.batchDims, placeOf(node, c)),
   reduce: (node, [x], c) =>
     rounded(reduced(x, node.attrs.kind, node.attrs.axes, c.dims.shape(node.shape)), c),
-  cumsum: ({ attrs }, [x], c) =>
-    rounded(cumsummed(x, attrs.axis, attrs.exclusive, attrs.reverse), c),
+  scan: ({ attrs }, [x], c) => rounded(scanned(x, attrs), c),
+  top_k: ({ attrs }, [x]) => topIndices(x, attrs),
+  scatter: (node, [data, indices, updates], c) =>
+    rounded(scattered(data, indices, updates, node.attrs, placeOf(node, c)), c),
   softmax: (node, [x], c) => rounded(softmaxed(x, node.attrs.axis), c),
   normalize: ({ attrs }, [x], c) => rounded(normalized(x, attrs.kind, attrs.epsilon), c),
   matmul: (node, [a, b], c) => rounded(multiplied(a, b, c.dims.shape(node.shape)), c),

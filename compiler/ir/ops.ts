@@ -31,6 +31,8 @@ export interface RouteAttrs {
   readonly rank: "largest" | "two";
 }
 
+export type ScatterReduction = "none" | "add" | "mul" | "max" | "min";
+
 export interface OpAttrs {
   /** A tensor that the caller gives. */
   input: { readonly name: string };
@@ -65,7 +67,23 @@ export interface OpAttrs {
 
   /** Reduction over `axes`, which stay with extent 1. */
   reduce: { readonly kind: ReduceKind; readonly axes: readonly number[] };
-  cumsum: { readonly axis: number; readonly exclusive: boolean; readonly reverse: boolean };
+  /** The total of the elements up to each along `axis`; `exclusive` leaves out the element itself. */
+  scan: {
+    readonly kind: "sum" | "prod";
+    readonly axis: number;
+    readonly exclusive: boolean;
+    readonly reverse: boolean;
+  };
+  /**
+   * i64: where along `axis` the `count` largest (or smallest) elements are, in their order; equal
+   * ones by ascending index. NaN is above everything.
+   */
+  top_k: { readonly axis: number; readonly count: number; readonly largest: boolean };
+  /**
+   * data, indices, updates (of one shape): data where the element at the place of each update, with
+   * its index as the coordinate along `axis`, is replaced, or combined with it; in row-major order.
+   */
+  scatter: { readonly axis: number; readonly reduction: ScatterReduction };
   softmax: { readonly axis: number };
   /**
    * Over the last axis: (x - mean) * rsqrt(var + epsilon) for `layer`, x * rsqrt(mean(x²) + epsilon)

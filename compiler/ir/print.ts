@@ -59,11 +59,18 @@ const attrPrinters: {
   gather: ({ axis }) => [`axis=${axis}`],
   gather_nd: ({ batchDims }) => (batchDims === 0 ? [] : [`batch=${batchDims}`]),
   reduce: ({ axes }) => [`axes=${list(axes)}`],
-  cumsum: ({ axis, exclusive, reverse }) => [
+  scan: ({ kind, axis, exclusive, reverse }) => [
+    `kind=${kind}`,
     `axis=${axis}`,
     ...(exclusive ? ["exclusive"] : []),
     ...(reverse ? ["reverse"] : []),
   ],
+  top_k: ({ axis, count, largest }) => [
+    `axis=${axis}`,
+    `count=${count}`,
+    ...(largest ? [] : ["smallest"]),
+  ],
+  scatter: ({ axis, reduction }) => [`axis=${axis}`, `reduction=${reduction}`],
   softmax: ({ axis }) => [`axis=${axis}`],
   normalize: ({ epsilon }) => [`epsilon=${epsilon}`],
   matmul: () => [],

@@ -13,6 +13,7 @@ import type { Node, Shape } from "./graph.js";
 import { mapType } from "./map-type.js";
 import type { OpName } from "./ops.js";
 import { printExpr } from "./print-expr.js";
+import { alongRules } from "./rules-along.js";
 import { anchorRules } from "./rules-anchor.js";
 import { expertRules } from "./rules-experts.js";
 import { declared, need, sumOf, takes, type Proposal, type Signature } from "./rules-base.js";
@@ -228,13 +229,6 @@ function reduceRule(p: Proposal<"reduce">): Signature {
   return { dtype: x.dtype, shape: x.shape.map((dim, i) => (axes.includes(i) ? one : dim)) };
 }
 
-function cumsumRule(p: Proposal<"cumsum">): Signature {
-  const [x] = takes(p, 1);
-  axisOf(p.attrs.axis, x.shape.length, p.where);
-  need(x.dtype !== "bool", p, "E_DTYPE", () => `cumsum of ${x.dtype}`);
-  return x;
-}
-
 function softmaxRule(p: Proposal<"softmax">): Signature {
   const [x] = takes(p, 1);
   axisOf(p.attrs.axis, x.shape.length, p.where);
@@ -271,9 +265,9 @@ const rules: { readonly [O in OpName]: Rule<O> } = {
   gather: gatherRule,
   gather_nd: gatherNdRule,
   reduce: reduceRule,
-  cumsum: cumsumRule,
   softmax: softmaxRule,
   normalize: normalizeRule,
+  ...alongRules,
   ...anchorRules,
   ...expertRules,
 };

@@ -37,7 +37,9 @@ export const roles: { readonly [O in OpName]: Role } = {
   rotary: "element",
   dequantize: "element",
   reduce: "anchor",
-  cumsum: "anchor",
+  scan: "anchor",
+  top_k: "anchor",
+  scatter: "anchor",
   softmax: "anchor",
   normalize: "anchor",
   matmul: "anchor",
@@ -141,6 +143,8 @@ export function epilogueRegion(
   blocked: ReadonlySet<Node>,
 ): Set<Node> {
   const region = new Set<Node>();
+  // Its values are in memory only: later updates change them.
+  if (anchor.op === "scatter") return region;
   const reached = (node: Node): boolean => node === anchor || region.has(node);
   for (const node of analysis.order) {
     if (node.id <= anchor.id || blocked.has(node) || pushRules[node.op] === null) continue;

@@ -8,6 +8,7 @@
 import type { DType } from "../ir/dtype.js";
 import type { ReduceKind, RouteAttrs } from "../ir/ops.js";
 import type { Expr } from "../scalar/expr.js";
+import type { AlongDesc } from "./desc-along.js";
 
 /** A tensor argument of a kernel, passed by address, in this order. */
 export interface Operand {
@@ -43,7 +44,7 @@ export interface Stage {
 
 export const rawName = (stage: string): string => `${stage}.raw`;
 
-interface KernelBase {
+export interface KernelBase {
   /** Arguments in order. The last may be the status word: see `statusOperand`. */
   readonly operands: readonly Operand[];
   /** What it computes, for people: names of the model's values, outermost last. */
@@ -197,6 +198,6 @@ export interface GroupDesc extends KernelBase {
 }
 
 export type KernelDesc =
-  MapDesc | ReduceDesc | GemmDesc | AttentionDesc | RouteDesc | GroupDesc;
+  MapDesc | ReduceDesc | GemmDesc | AttentionDesc | RouteDesc | GroupDesc | AlongDesc;
 export type Family = KernelDesc["family"];
 export type DescOf<F extends Family> = Extract<KernelDesc, { family: F }>;

@@ -4,7 +4,7 @@ import { isNode, type Node } from "../ir/graph.js";
 import { exactDtype } from "../ir/precision.js";
 import { isFloat, type DType } from "../ir/dtype.js";
 import { FarrierError } from "../errors.js";
-import { add, coord, constValue, div, int, mod, mul, one, param } from "../scalar/build.js";
+import { add, coord, constValue, div, int, lt, mod, mul, one, param } from "../scalar/build.js";
 import { someExpr, type Expr } from "../scalar/expr.js";
 import { computeType } from "../scalar/function.js";
 import type { GemmB, GemmDesc, Stage } from "./desc.js";
@@ -19,7 +19,7 @@ import {
   type LoweringContext,
 } from "./lowering.js";
 import { normaliseStages, normalisedValue } from "./lower-reduce.js";
-import { OperandNames, type PackedWeight, type PlannedKernel } from "./memory.js";
+import { matrixSize, OperandNames, type PackedWeight, type PlannedKernel } from "./memory.js";
 import { CannotPush, type Point } from "./push.js";
 
 /** How physical columns are ordered: `group` accumulators for each of `count` logical columns. */
@@ -30,7 +30,7 @@ interface ColumnOrder {
   columnOf(n: Expr, i: number): Expr;
 }
 
-interface Geometry {
+export interface Geometry {
   readonly batch: Expr[];
   readonly batchExtents: Expr[];
   readonly m: Expr;
@@ -38,10 +38,15 @@ interface Geometry {
   readonly k: Expr;
   readonly kExtent: Expr;
   readonly columns: Expr;
-  /** Coordinates of the leading axes and the row, in the product's shape. */
+  /** Coordinates of the leading axes and the row, in the product's shape and in that of A. */
   readonly rows: readonly Expr[];
-  /** The weight as a matrix, if B is one. */
+  readonly rowsOfA: readonly Expr[];
+  /** Rows that there are, where that is known to the device only. */
+  readonly present: Expr | null;
+  /** The weight as a matrix, or as a stack of them, if B is one. */
   readonly weight: Node | null;
+  /** Which matrix of the stack, over batch. */
+  readonly matrix: Expr | null;
   readonly dtype: DType;
 }
 
@@ -50,7 +55,16 @@ export function lowerGemm(
   node: Node<"matmul">,
   exits: readonly Node[],
 ): PlannedKernel {
-  const geometry = geometryOf(context, node);
+  return lowerProduct(context, node, exits, geometryOf(context, node));
+}
+
+/** A product of the first two inputs of `node`. */
+export function lowerProduct(
+  context: LoweringContext,
+  node: Node,
+  exits: readonly Node[],
+  geometry: Geometry,
+): PlannedKernel {
   let failure: unknown = null;
   for (const order of columnOrders(context, node, geometry)) {
     try {
@@ -70,40 +84,51 @@ function weightMatrix(context: LoweringContext, b: Node): Node | null {
   return context.analysis.isWeight(b) && node.shape.length === 2 ? node : null;
 }
 
+function factorType(node: Node): DType {
+  const [a, b] = node.inputs as [Node, Node];
+  const [left, right] = [exactDtype(a), exactDtype(b)];
+  return left === right ? left : a.dtype;
+}
+
+/** Whether the target has products of the type of the first two inputs of `node`. */
+export function hasProduct({ target }: LoweringContext, node: Node): boolean {
+  const dtype = factorType(node);
+  return isFloat(dtype) && target.multiplies.includes(dtype);
+}
+
+/** The element type in which the target multiplies the first two inputs of `node`. */
+export function productType(context: LoweringContext, node: Node): DType {
+  const dtype = factorType(node);
+  if (hasProduct(context, node)) return dtype;
+  throw new FarrierError(
+    "E_TYPE_UNSUPPORTED",
+    `target ${context.target.name} has no product of ${dtype}`,
+    { where: context.nameOf(node) },
+  );
+}
+
 function geometryOf(context: LoweringContext, node: Node<"matmul">): Geometry {
   const [a, b] = node.inputs as [Node, Node];
   const rank = node.shape.length;
-  const [left, right] = [exactDtype(a), exactDtype(b)];
-  const dtype = left === right ? left : a.dtype;
-  if (!isFloat(dtype) || !context.target.multiplies.includes(dtype))
-    throw new FarrierError(
-      "E_TYPE_UNSUPPORTED",
-      `target ${context.target.name} has no product of ${dtype}`,
-      { where: context.nameOf(node) },
-    );
+  const dtype = productType(context, node);
   const kExtent = a.shape[rank - 1]!;
   const k = coord("k", kExtent);
   const weight = weightMatrix(context, b);
   const columns = node.shape[rank - 1]!;
-  const shared = { k, kExtent, columns, weight, dtype };
+  const shared = { k, kExtent, columns, weight, dtype, present: null, matrix: null };
   if (weight !== null) {
     const leading = node.shape.slice(0, -1);
     const mExtent = leading.reduce((x, y) => mul(x, y), one);
     const m = coord("m", mExtent);
-    return {
-      ...shared,
-      batch: [],
-      batchExtents: [],
-      m,
-      mExtent,
-      rows: reshapeCoords([m], [mExtent], leading),
-    };
+    const rows = reshapeCoords([m], [mExtent], leading);
+    return { ...shared, batch: [], batchExtents: [], m, mExtent, rows, rowsOfA: rows };
   }
   const batchExtents = node.shape.slice(0, -2);
   const batch = batchExtents.map((extent, axis) => coord(`b${axis}`, extent));
   const mExtent = node.shape[rank - 2]!;
   const m = coord("m", mExtent);
-  return { ...shared, batch, batchExtents: [...batchExtents], m, mExtent, rows: [...batch, m] };
+  const rows = [...batch, m];
+  return { ...shared, batch, batchExtents: [...batchExtents], m, mExtent, rows, rowsOfA: rows };
 }
 
 /** Orders of columns to try: as they are, halves side by side, then the pairs of rotary embeddings. */
@@ -142,26 +167,27 @@ function* columnOrders(
 
 function lowerWith(
   context: LoweringContext,
-  node: Node<"matmul">,
+  node: Node,
   exits: readonly Node[],
   geometry: Geometry,
   order: ColumnOrder,
 ): PlannedKernel {
-  const { k, m, rows, dtype } = geometry;
+  const { k, m, rows, rowsOfA, present, dtype } = geometry;
   const accumulate = computeType(dtype);
   const stages: Stage[] = [];
   const reader: ElementReader = readerFor(context, (inner, coords) =>
     stagedNormalise(context, inner, coords, geometry, stages, () => reader),
   );
-  const a = asOperand(reader.at(node.inputs[0]!, [...rows, k]), dtype);
+  const a = asOperand(reader.at(node.inputs[0]!, [...rowsOfA, k]), dtype);
   const n = coord("n", order.count);
   const points = Array.from({ length: order.group }, (_, i): Point => {
     const value = reader.round(param(`acc${i}`, accumulate), node.dtype);
-    return { coords: [...rows, order.columnOf(n, i)], value, guard: null };
+    const guard = present === null ? null : lt(m, present);
+    return { coords: [...rows, order.columnOf(n, i)], value, guard };
   });
   const stores = epilogue(context, node, exits, readerFor(context), points);
   const names = new OperandNames(context.memory);
-  names.collect({ stages, exprs: [a], stores: [] });
+  names.collect({ stages, exprs: present === null ? [a] : [present, a], stores: [] });
   const b = operandB(context, node, geometry, order, n);
   const packed = typeof b === "function" ? b(names) : null;
   if (typeof b !== "function") names.collect({ exprs: [b], stores: [] });
@@ -175,6 +201,7 @@ function lowerWith(
     batchExtents: geometry.batchExtents,
     m,
     mExtent: geometry.mExtent,
+    ...(present !== null && { rows: names.expr(present) }),
     n,
     nExtent: order.count,
     k,
@@ -214,12 +241,12 @@ function stagedNormalise(
 
 function operandB(
   context: LoweringContext,
-  node: Node<"matmul">,
+  node: Node,
   geometry: Geometry,
   order: ColumnOrder,
   n: Expr,
 ): Expr | ((names: OperandNames) => GemmB) {
-  const { weight, dtype, k, kExtent, batch } = geometry;
+  const { weight, dtype, k, kExtent, batch, matrix } = geometry;
   if (weight !== null) {
     const layout = context.target.packing(dtype);
     const packed: PackedWeight = {
@@ -229,12 +256,18 @@ function operandB(
       group: order.group,
       columnOf: (c, i) => order.columnOf(c, i),
       key: order.key,
+      ...(matrix !== null && { stack: constValue(weight.shape[0]!)! }),
     };
     const buffer = context.memory.weight(weight, context.nameOf(weight), packed);
-    return (names) => ({ kind: "packed", operand: names.addRead(buffer) });
+    if (matrix === null) return (names) => ({ kind: "packed", operand: names.addRead(buffer) });
+    const first = mul(matrix, int(matrixSize(packed)));
+    return (names) => {
+      names.collect({ exprs: [first], stores: [] });
+      return { kind: "packed", operand: names.addRead(buffer), first: names.expr(first) };
+    };
   }
   const source = node.inputs[1]!;
-  const value = plainLoad(readerFor(context).at(source, [...batch, k, n]));
+  const value = plainLoad(readerFor(context).at(source, [...(matrix === null ? batch : [matrix]), k, n]));
   const offset = value?.args[0];
   if (value === null || offset === undefined || !isLinear(offset, k) || !isLinear(offset, n))
     throw new ForcedNode(source, "the product reads its second operand as strided memory");

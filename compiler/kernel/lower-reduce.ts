@@ -143,7 +143,23 @@ function normaliseReduction(context: LoweringContext, node: Node<"normalize">): 
   };
 }
 
+/** A product whose type the target does not multiply in tiles: a sum for each element. */
+function productReduction(context: LoweringContext, node: Node<"matmul">): Reduction {
+  const [a, b] = node.inputs as [Node, Node];
+  const rank = node.shape.length;
+  const axisExtent = a.shape[rank - 1]!;
+  const axis = coord("k", axisExtent);
+  const row = node.shape.map((dim, i) => coord(`i${i}`, dim));
+  const [outer, m, n] = [row.slice(0, -2), row[rank - 2]!, row[rank - 1]!];
+  const reader = readerFor(context);
+  const x = mul(reader.at(a, [...outer, m, axis]), reader.at(b, [...outer, axis, n]));
+  const rows = { coords: row, extents: node.shape, axis, axisExtent, x, element: row, row };
+  const stages: Stage[] = [{ name: "r", kind: "sum", body: x, finish: raw("r", x) }];
+  return { rows, stages, point: { coords: row, value: param("r", x.type), guard: null } };
+}
+
 function reductionOf(context: LoweringContext, node: Node): Reduction | null {
+  if (isNode(node, "matmul")) return productReduction(context, node);
   if (isNode(node, "reduce")) return plainReduction(context, node);
   if (isNode(node, "softmax")) return softmaxReduction(context, node);
   if (isNode(node, "normalize")) return normaliseReduction(context, node);

@@ -226,6 +226,14 @@ export function mapKernel(
   };
 }
 
+/** Computes `data` into the memory of `node`, which has its shape. */
+export function lowerInto(context: LoweringContext, data: Node, node: Node): PlannedKernel {
+  const coords = boxOf(node);
+  const value = readerFor(context).at(data, coords);
+  const store = storeOf(context, node, { coords, value, guard: null });
+  return mapKernel(context, node.shape, coords, [store], context.nameOf(data));
+}
+
 /** Copies a value that is in memory already into an output's buffer. */
 export function lowerCopy(
   context: LoweringContext,

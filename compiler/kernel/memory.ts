@@ -39,6 +39,8 @@ export interface PackedWeight {
   readonly k: Expr;
   readonly n: Expr;
   readonly group: number;
+  /** Where the weight is [stack, k, n]: as many packed matrices, one after the other. */
+  readonly stack?: number;
   /** The column of the weight that accumulator `i` of logical column `n` multiplies. */
   columnOf(n: Expr, i: number): Expr;
   /** Distinguishes equal nodes with different column orders. */
@@ -49,6 +51,8 @@ export interface PackedWeight {
 export interface PlannedKernel {
   readonly desc: KernelDesc;
   readonly buffers: readonly Buffer[];
+  /** Values of symbols that only this launch has. */
+  readonly symbols?: ReadonlyMap<string, number>;
 }
 
 /** Dimensions that only symbols make vary, at their largest. */
@@ -133,10 +137,13 @@ export class Memory {
   }
 }
 
-function packedSize({ layout, k, n, group }: PackedWeight): Expr {
+/** Elements of one packed matrix. */
+export function matrixSize({ layout, k, n, group }: PackedWeight): number {
   const up = (value: number, to: number): number => Math.ceil(value / to) * to;
-  return int(up(rangeOf(n).max * group, layout.columns) * up(rangeOf(k).max, layout.rows));
+  return up(rangeOf(n).max * group, layout.columns) * up(rangeOf(k).max, layout.rows);
 }
+
+const packedSize = (packed: PackedWeight): Expr => int(matrixSize(packed) * (packed.stack ?? 1));
 
 /** The element of a buffer at logical coordinates. */
 export const elementOf = (buffer: Buffer, coords: readonly Expr[]): Expr =>

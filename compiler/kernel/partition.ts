@@ -9,6 +9,7 @@ import type { Expr } from "../scalar/expr.js";
 import { Analysis, roles } from "./analysis.js";
 import type { Refusal } from "./family.js";
 import { lowerAttention } from "./lower-attention.js";
+import { lowerExpertMatmul, lowerGroups, lowerRoute } from "./lower-experts.js";
 import { lowerGemm } from "./lower-gemm.js";
 import { lowerReduce } from "./lower-reduce.js";
 import { BlockedNode, ForcedNode, lowerCopy, lowerMap, type LoweringContext } from "./lowering.js";
@@ -135,6 +136,9 @@ class Attempt {
 
   #lower(anchor: Node, exits: readonly Node[]): PlannedKernel {
     if (isNode(anchor, "matmul")) return lowerGemm(this.#context, anchor, exits);
+    if (isNode(anchor, "expert_matmul")) return lowerExpertMatmul(this.#context, anchor, exits);
+    if (isNode(anchor, "route")) return lowerRoute(this.#context, anchor, exits);
+    if (isNode(anchor, "expert_groups")) return lowerGroups(this.#context, anchor, exits);
     if (isNode(anchor, "attention")) return lowerAttention(this.#context, anchor, exits);
     const kernel = lowerReduce(this.#context, anchor, exits);
     if (kernel === null)

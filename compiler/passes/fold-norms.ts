@@ -41,6 +41,11 @@ function affineOf(a: Node, weights: ReadonlySet<Node>): Affine | null {
       node = node.inputs[0]!;
       continue;
     }
+    if (node.op === "reshape" && node.shape.at(-1) === node.inputs[0]!.shape.at(-1)) {
+      // Rows stay rows: only how they are counted changes.
+      node = node.inputs[0]!;
+      continue;
+    }
     if (!isNode(node, "map") || node.inputs.length !== 2) return null;
     const which = node.inputs.findIndex((input) => rowVector(input, weights) !== null);
     if (which < 0) return null;
@@ -69,7 +74,8 @@ function folded(
   const wideWeight = cast(g, weight, wide);
   const scaled =
     scale === null ? weight : narrow(map(g, primitive("mul"), [wideWeight, column(scale)]), weight);
-  const result = matmul(g, narrow(base, product.inputs[0]!), scaled);
+  const rows = reshape(g, base, product.inputs[0]!.shape);
+  const result = matmul(g, narrow(rows, product.inputs[0]!), scaled);
   if (shift === null) return result;
   const bias = reduce(g, "sum", map(g, primitive("mul"), [wideWeight, column(shift)]), [0], {
     keep: false,

@@ -5,6 +5,7 @@ import { canonicalise } from "./canonicalise.js";
 import { foldNorms } from "./fold-norms.js";
 import { mergeProducts } from "./merge-products.js";
 import type { Pass, PassContext } from "./pass.js";
+import { raiseActivations } from "./raise-activations.js";
 import { raiseAttention } from "./raise-attention.js";
 import { raiseNorms } from "./raise-norms.js";
 import { raisePositions } from "./raise-positions.js";
@@ -14,6 +15,7 @@ export const passes: readonly Pass[] = [
   canonicalise,
   raisePositions,
   raiseNorms,
+  raiseActivations,
   // Before attention, so that rotated queries and keys are one node each.
   raiseRotary,
   raiseAttention,

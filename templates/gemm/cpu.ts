@@ -50,6 +50,10 @@ interface GemmView extends View {
   readonly real: string;
   readonly rowTasks: string;
   readonly rowsPerTask: string;
+  /** The type of the number of rows; how many there are where the device knows it. */
+  readonly rowsOf: string;
+  readonly bounded: boolean;
+  readonly present: string;
   readonly columnTasks: string;
   readonly panelsPerTask: string;
   readonly mExtent: string;
@@ -148,6 +152,7 @@ function renderGemm(desc: GemmDesc, config: GemmCpuConfig): KernelText {
     emitter.root,
     moving.map(({ coord, name }): Binding => [coord, name]),
   );
+  const present = presentRows(emitter, desc, batch);
   const ldc = config.panels * panelColumns + 16;
   const [aElements, cElements] = [config.rows * lda, config.rows * ldc];
   const right = rightOperand(emitter, desc, batch, real, cElements);
@@ -156,6 +161,9 @@ function renderGemm(desc: GemmDesc, config: GemmCpuConfig): KernelText {
     ...right,
     ...bodies,
     real,
+    rowsOf: desc.rows === undefined ? "const int64_t" : "int64_t",
+    bounded: desc.rows !== undefined,
+    present,
     rowTasks: outer(grid.rowTasks),
     rowsPerTask: outer(grid.rowsPerTask),
     columnTasks: outer(grid.columnTasks),
@@ -187,6 +195,12 @@ function renderGemm(desc: GemmDesc, config: GemmCpuConfig): KernelText {
       scratchBytes: (aElements + cElements + bElements) * bytes,
     },
   };
+}
+
+function presentRows(emitter: CEmitter, { rows }: GemmDesc, batch: Block): string {
+  if (rows === undefined) return "";
+  emitter.mark([rows]);
+  return emitter.value(rows, batch);
 }
 
 /** Prologue and epilogue: A's body over (m, k), the stores over (m, n), both with the row's stages. */
@@ -259,7 +273,10 @@ function rightOperand(
   const depth = emitter.value(desc.kExtent, emitter.root);
   if (desc.b.kind === "packed") {
     const pointer = emitter.pointer(desc.b.operand);
-    const bPointer = `${pointer} + panel0 * 16 * ${depth} + k0 * 16`;
+    const { first } = desc.b;
+    if (first !== undefined) emitter.mark([first]);
+    const matrix = first === undefined ? pointer : `${pointer} + ${emitter.value(first, batch)}`;
+    const bPointer = `${matrix} + panel0 * 16 * ${depth} + k0 * 16`;
     return { right: "", storage: tileStorage(desc.dtype), bPointer, bPanel: `16 * ${depth}` };
   }
   const { value } = desc.b;

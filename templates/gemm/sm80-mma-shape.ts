@@ -2,7 +2,7 @@
 import type { GemmDesc } from "../../compiler/kernel/desc.js";
 import type { Expr } from "../../compiler/scalar/expr.js";
 import { isContiguous } from "../../compiler/codegen/affine.js";
-import { add, ceilDiv, coord, int, load, mul } from "../../compiler/codegen/expressions.js";
+import { add, ceilDiv, coord, int, load, mul, zero } from "../../compiler/codegen/expressions.js";
 import { copySource, type CopySource } from "../../compiler/codegen/ptx/mma-copy.js";
 import {
   stagedStride,
@@ -64,7 +64,8 @@ export interface GemmShape {
 function valueOfB(desc: GemmDesc, column: Expr): Expr {
   if (desc.b.kind === "strided") return desc.b.value;
   const rowElements = mul(ceilDiv(desc.kExtent, int(8)), int(8));
-  return load(desc.b.operand, add(mul(column, rowElements), desc.k), desc.dtype);
+  const { operand, first = zero } = desc.b;
+  return load(operand, add(first, add(mul(column, rowElements), desc.k)), desc.dtype);
 }
 
 /** The coordinate of physical columns: the desc's own where each logical column has one. */

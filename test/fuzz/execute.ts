@@ -11,7 +11,7 @@ import { version } from "../../compiler/version.js";
 import { addon, type Handle, type TensorArgument } from "../../runtime/node/addon.js";
 import { elementType } from "../../runtime/node/dtypes.js";
 import type { FuzzCase } from "./case.js";
-import type { Merged } from "./merge.js";
+import { sourceFile, type Merged } from "./merge.js";
 import type { Runs } from "./oracle.js";
 
 /** The least that the runtime loads: no binding, no report, no kernel sources. */
@@ -26,6 +26,8 @@ export function writeFuzzBundle(directory: string, { plan, embedded }: Merged, l
   };
   fs.writeFileSync(path.join(directory, "plan.json"), JSON.stringify(plan));
   add("plan.json");
+  fs.writeFileSync(path.join(directory, sourceFile), "");
+  add(sourceFile);
   add(library);
   if (embedded.size > 0) {
     const hash = writeSafetensors(path.join(directory, "weights.safetensors"), embedded);

@@ -62,6 +62,9 @@ export interface Merged {
 
 type SourceData = Lowered["weights"]["embedded"] extends Map<string, infer T> ? T : never;
 
+/** Nobody reads the sources of kernels here: one file stands for all. */
+export const sourceFile = "kernels.c";
+
 class Merger {
   readonly kernels: KernelEntry[] = [];
   readonly #kernelIndex = new Map<string, number>();
@@ -109,7 +112,7 @@ class Merger {
     const known = this.#kernelIndex.get(kernel.symbol);
     if (known !== undefined) return known;
     this.#kernelIndex.set(kernel.symbol, this.kernels.length);
-    return this.kernels.push(kernel) - 1;
+    return this.kernels.push({ ...kernel, file: sourceFile }) - 1;
   }
 }
 

@@ -22,6 +22,7 @@ export interface Reduced {
 /** A failure is the same if it fails in the same way, and says the same but for numbers and names. */
 function kindOf({ how, what }: Verdict & { kind: "failed" }): string {
   if (how === "differs") return how;
+  if (what.includes("farrier's own C")) return `${how}: C`;
   const text = what.replace(/^[^:]*: /, "");
   return `${how}:${text.replaceAll(/[#%]?\d+|"[^"]*"|\([^)]*\)/g, "_").slice(0, 48)}`;
 }

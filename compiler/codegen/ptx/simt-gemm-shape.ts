@@ -1,7 +1,7 @@
 /** Configurations of the f32 gemm: its tile, its shared memory and the holes of its template. */
 import type { GemmDesc } from "../../kernel/desc.js";
 import { packedOffset, type PackedLayout } from "../../kernel/packing.js";
-import { ceilDiv, coord, int, load, mul } from "../../scalar/build.js";
+import { add, ceilDiv, coord, int, load, mul, zero } from "../../scalar/build.js";
 import type { Expr } from "../../scalar/expr.js";
 import { statisticsBytes } from "./row-statistics.js";
 import { tileLanes } from "./stage.js";
@@ -91,8 +91,13 @@ export function elementOfB(
     return { value: desc.b.value, column: desc.n, extent: desc.nExtent };
   const extent = mul(ceilDiv(physicalColumns(desc), int(layout.columns)), int(layout.columns));
   const column = coord("packed column", extent);
+  const { first = zero } = desc.b;
   return {
-    value: load(desc.b.operand, packedOffset(layout, desc.k, column, desc.kExtent), "f32"),
+    value: load(
+      desc.b.operand,
+      add(first, packedOffset(layout, desc.k, column, desc.kExtent)),
+      "f32",
+    ),
     column,
     extent,
   };

@@ -119,6 +119,7 @@ export class SimtGemm {
     }));
     if (axes.length > 0) bindBox(this.#tile, this.kernel.special("%ctaid.z"), axes);
     const shared = this.#b.op("mov.u32", "s32", sharedSymbol);
+    endWithoutRows(this.#tile, blockOffset(this.#root, "x", bm), this.#desc.rows);
     return { m0: blockOffset(this.#root, "x", bm), n0: blockOffset(this.#root, "y", bn), shared };
   }
 

@@ -8,10 +8,7 @@ export interface TinyModel {
   readonly config: Config;
   /** The same model as older files spell it: what is undefined goes. */
   readonly published: Config;
-  /**
-   * Scores of the first six ids after the last of `tinyIds`, in float64, where transformers computes
-   * softmax and angles in f32 too.
-   */
+  /** Scores of the first six ids after the last of `tinyIds`, in float64; its norms are in f32. */
   readonly logits: readonly number[];
 }
 
@@ -80,7 +77,7 @@ export const tinyModels = {
       ...{ rope_parameters: undefined, rope_theta: 100, partial_rotary_factor: 0.5 },
       rope_scaling: { type: "su", ...longrope },
     },
-    logits: [0.211675617, 0.691554797, 1.01760279, -2.05751515, 1.04385271, -1.33519594],
+    logits: [0.21167561, 0.691554743, 1.01760268, -2.0575149, 1.0438526, -1.33519593],
   },
   opt: {
     config: {

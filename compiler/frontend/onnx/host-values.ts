@@ -32,7 +32,7 @@ const deepestChain = 1000;
 /** Operators whose elements are functions of single elements of their inputs. */
 const readable: ReadonlySet<OpName> = new Set([
   ...(["constant", "iota", "dim", "map", "cast", "reshape", "transpose", "broadcast"] as const),
-  ...(["slice", "concat", "gather", "gather_nd", "cumsum"] as const),
+  ...(["slice", "concat", "gather", "gather_nd", "scan"] as const),
 ]);
 
 export class HostValues {

@@ -61,6 +61,11 @@ class Framework:
     def filled(self, shape: Tuple[int, ...], info: DTypeInfo, value: float, place: Place) -> Any:
         raise NotImplementedError
 
+    def memory(self, size: int, place: Place) -> Tuple[Any, int]:
+        """A workspace of the framework's allocator: what holds it, and its address, aligned to 256."""
+        array = self.empty((size + 255,), self.dtype_of(DTYPES["u8"]), place)
+        return array, self.address(array) + 255 & ~255
+
     def stream(self, place: Place) -> int:
         """The caller's current stream."""
         return 0
@@ -184,6 +189,10 @@ class CuPy(_ArrayModule):
         with self._device(place.id):
             return self.module.full(self.array_shape(info, shape), self._value(info, value), self.dtype_of(info))
 
+    def memory(self, size: int, place: Place) -> Tuple[Any, int]:
+        array = self.empty((size,), "u1", place)  # its allocator aligns to 512
+        return array, array.data.ptr
+
     def stream(self, place: Place) -> int:
         return int(self._stream(place.id).ptr)
 
@@ -198,6 +207,7 @@ class PyTorch(Framework):
     def __init__(self) -> None:
         self.module: Any = importlib.import_module("torch")
         self._empty = self.module.empty
+        self._bytes = self.module.uint8
         self._dtypes = {
             info.name: getattr(self.module, info.word, None) or getattr(self.module, info.plain)
             for info in DTYPES.values()
@@ -243,6 +253,12 @@ class PyTorch(Framework):
         if info.per_byte > 1:
             return torch.full(shape, int(value), dtype=torch.uint8, device=device).view(dtype)
         return torch.full(shape, value, dtype=torch.float64, device=device).to(dtype)
+
+    def memory(self, size: int, place: Place) -> Tuple[Any, int]:
+        if place.type != CUDA:
+            return super().memory(size, place)
+        array = self._empty((size,), dtype=self._bytes, device=self.device(place))  # aligned to 512
+        return array, array.data_ptr()
 
     def stream(self, place: Place) -> int:
         if place.type != CUDA:

@@ -1,0 +1,319 @@
+"""An entry of a bundle: the path of a call."""
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import TYPE_CHECKING, Any, Dict, Hashable, List, Mapping, Optional, Sequence, Tuple
+
+from ._calls import Exec, Frame, Output, Outputs, Shaped, Staging
+from ._description import EntryInfo, TensorInfo
+from ._frameworks import CPU, Array, Framework, Place, _by_type, adopt, framework_named
+from ._library import Shape
+from .errors import error, quoted
+
+if TYPE_CHECKING:
+    from ._recording import Recording
+    from .model import Model
+    from .state import State
+
+MAX_SHAPES = 256
+"""Shapes of which an entry keeps descriptors."""
+
+
+class Entry:
+    """One entry of a model, such as ``model.entry("decode")``: call it with arrays by input's name."""
+
+    def __init__(self, model: "Model", info: EntryInfo) -> None:
+        self.model = model
+        self.info = info
+        self.name = info.name
+        self._library = model._library
+        self._names = [tensor.name for tensor in info.inputs]
+        self._out_names = [tensor.name for tensor in info.outputs]
+        self._place: Place = model.place
+        self._on_cpu = model.place.type == CPU
+        self._run_native = self._library.run
+        self._shaped: Dict[Hashable, Shaped] = {}
+        self._idle: List[Exec] = []
+        self._kept: List[Any] = []
+        self._lock = threading.Lock()
+        # Making one may allocate on the device, which must not happen while a stream is recorded.
+        self._idle.append(self._make_exec())
+
+    @property
+    def inputs(self) -> Sequence[TensorInfo]:
+        return self.info.inputs
+
+    @property
+    def outputs(self) -> Sequence[TensorInfo]:
+        return self.info.outputs
+
+    @property
+    def uses_state(self) -> bool:
+        return self.model.description.uses_state(self.model.target, self.name)
+
+    def __repr__(self) -> str:
+        return f"<farrier entry {self.name}({', '.join(self._names)}) -> {', '.join(self._out_names)}>"
+
+    def __call__(
+        self, *arrays: Any, state: "Optional[State]" = None, out: Optional[Mapping[str, Any]] = None, **inputs: Any
+    ) -> Outputs:
+        """Arrays by input's name, or in the entry's order. `out`: arrays to write some or all outputs to."""
+        if arrays:
+            inputs = self._positional(arrays, inputs)
+        return self.run(inputs, state=state, out=out)
+
+    def run(
+        self, inputs: Mapping[str, Any], *, state: "Optional[State]" = None, out: Optional[Mapping[str, Any]] = None
+    ) -> Outputs:
+        """The same with the inputs in a mapping, whatever their names are."""
+        framework, values, shaped = self._prepare(inputs)
+        place = self._place
+        if framework.name == "numpy" and not self._on_cpu:
+            return self._run_staged(framework, values, shaped, state, out)
+        empty = framework.empty
+        outputs = [empty(shape, dtype, place) for shape, dtype in shaped.outputs] if out is None else (
+            self._outputs(framework, shaped, out))
+        frame, execution = shaped.frame(), self._take()
+        held = None if state is None else state.arrays  # though another thread closes it
+        try:
+            self._address(framework, frame, values, outputs)
+            execution.use(self._library, 0 if state is None else state.handle)
+            size = shaped.workspace
+            if self._on_cpu:
+                if size > execution.bytes:
+                    execution.grow(framework, size, place)
+                at, stream = execution.address, 0
+            else:
+                stream = framework.stream(place)
+                memory, at = framework.memory(size, place) if size else (None, 0)
+                if framework.name == "cupy" and memory is not None and framework.capturing(place):
+                    self._kept.append(memory)  # torch gives a recorded graph memory of its own; CuPy does not
+            status = self._run_native(
+                execution.handle, frame.inputs, len(values), frame.outputs, len(outputs), at or None, size, stream or None)
+            if status:
+                raise self._library.failure(status)
+        finally:
+            shaped.frames.append(frame)
+            self._idle.append(execution)
+            del held
+        return Outputs(zip(self._out_names, outputs))
+
+    def record(
+        self, *arrays: Any, state: "Optional[State]" = None, out: Optional[Mapping[str, Any]] = None, **inputs: Any
+    ) -> "Recording":
+        """
+        CUDA: records a call with these very arrays as one graph, without running it. Calling what is returned
+        runs it again on what is in the arrays then, and gives the same output arrays each time.
+        """
+        from ._recording import Recording
+
+        return Recording(self, self._positional(arrays, inputs) if arrays else inputs, state, out)
+
+    def infer_shapes(self, **inputs: Any) -> Dict[str, Tuple[Tuple[int, ...], str]]:
+        """Shape and dtype (farrier's name) of each output, from inputs: arrays, or shapes as sequences of integers."""
+        self._known(inputs)
+        arrays: List[Optional[Array]] = []
+        for tensor in self.info.inputs:
+            value = inputs.get(tensor.name)
+            shape = None if value is None else tuple(getattr(value, "shape", value))
+            arrays.append(None if shape is None else Array(tensor.info, shape, self._place))
+        _, outputs = self._infer(arrays)
+        return {t.name: (shape, t.dtype) for t, shape in zip(self.info.outputs, outputs)}
+
+    # ---- parts ---------------------------------------------------------------------------------
+
+    def _positional(self, arrays: Sequence[Any], inputs: Dict[str, Any]) -> Dict[str, Any]:
+        if len(arrays) > len(self._names):
+            raise error("E_RT_INPUT", f"entry {quoted(self.name)} has {len(self._names)} inputs, {len(arrays)} were given")
+        for name, array in zip(self._names, arrays):
+            if name in inputs:
+                raise error("E_RT_INPUT", f"input {quoted(name)} was given twice")
+            inputs[name] = array
+        return inputs
+
+    def _known(self, inputs: Mapping[str, Any]) -> None:
+        for name in inputs:
+            if name not in self._names:
+                raise error("E_RT_INPUT", f"entry {quoted(self.name)} has no input {quoted(name)}",
+                            f"it has {', '.join(self._names)}")
+
+    def _prepare(self, inputs: Mapping[str, Any]) -> Tuple[Framework, Sequence[Any], Shaped]:
+        """The framework, the arrays in the entry's order, and what is known of such a call."""
+        self.model._check_open()
+        try:
+            values: List[Any] = [inputs[name] for name in self._names]
+            framework = _by_type.get(type(values[0]))
+            if framework is None or len(values) != len(inputs):
+                raise KeyError
+            for value in values:
+                if _by_type.get(type(value)) is not framework:
+                    raise KeyError
+            layout: Hashable = tuple([framework.layout(value) for value in values])
+        except (KeyError, IndexError):
+            framework, values = self._complete(inputs)
+            layout = tuple([None if value is None else framework.layout(value) for value in values])
+        shaped = self._shaped.get(layout)
+        if shaped is None:
+            shaped = self._shape(framework, values)
+            if not framework.capturing(self._place):  # what is made then has its values only when the graph runs
+                with self._lock:
+                    while len(self._shaped) >= MAX_SHAPES:
+                        del self._shaped[next(iter(self._shaped))]
+                    self._shaped[layout] = shaped
+        if shaped.fills:
+            values = [fill if value is None else value for value, fill in zip(values, shaped.fills)]
+        return framework, values, shaped
+
+    def _complete(self, inputs: Mapping[str, Any]) -> Tuple[Framework, List[Any]]:
+        self._known(inputs)
+        values = []
+        for tensor in self.info.inputs:
+            value = inputs.get(tensor.name)
+            if value is None and tensor.fill is None:
+                raise error("E_RT_INPUT", f"input {quoted(tensor.name)} is absent")
+            values.append(value)
+        if not values:
+            return framework_named("numpy" if self._on_cpu else "torch"), values
+        return adopt(values, self._names)
+
+    def _shape(self, framework: Framework, values: Sequence[Any]) -> Shaped:
+        given: List[Optional[Array]] = []
+        staged = framework.name == "numpy" and not self._on_cpu
+        for tensor, value in zip(self.info.inputs, values):
+            if value is None:
+                given.append(None)
+                continue
+            array = framework.describe(value, tensor.info)
+            if array.place != self._place and not staged:
+                raise error("E_RT_INPUT", f"input {quoted(tensor.name)} is on {array.place}, the model on {self._place}",
+                            "copy it to that device, or load the model there")
+            given.append(array._replace(place=self._place))
+        shapes, out_shapes = self._infer(given)
+        inputs, fills = [], []
+        for tensor, known, shape in zip(self.info.inputs, given, shapes):
+            inputs.append(known or Array(tensor.info, shape, self._place))
+            fills.append(None if known else framework.filled(shape, tensor.info, tensor.fill or 0, self._place))
+        outputs = []
+        for tensor, shape in zip(self.info.outputs, out_shapes):
+            info = tensor.info
+            outputs.append(Output(Array(info, shape, self._place), framework.array_shape(info, shape), framework.dtype_of(info)))
+        return Shaped(inputs, outputs, fills if None in given else (), self._workspace(inputs))
+
+    def _infer(self, given: Sequence[Optional[Array]]) -> Tuple[List[Tuple[int, ...]], List[Tuple[int, ...]]]:
+        frame = Frame([a for a in given if a is not None], 0)
+        tensors = iter(frame.tensors)
+        pointers = (ctypes.c_void_p * max(1, len(given)))(
+            *(None if a is None else ctypes.addressof(next(tensors)) for a in given))
+        inputs = (Shape * max(1, len(self.info.inputs)))()
+        outputs = (Shape * max(1, len(self.info.outputs)))()
+        self._library.check(self._library.infer_shapes(
+            self.model._bundle, self.name.encode(), ctypes.addressof(pointers), len(given),
+            ctypes.addressof(inputs), ctypes.addressof(outputs)))
+        dims = lambda shapes, n: [tuple(s.dims[: s.ndim]) for s in shapes[:n]]
+        return dims(inputs, len(self.info.inputs)), dims(outputs, len(self.info.outputs))
+
+    def _workspace(self, inputs: Sequence[Array]) -> int:
+        frame, size, execution = Frame(inputs, len(inputs)), ctypes.c_uint64(), self._take()
+        try:
+            self._library.check(self._library.exec_workspace(
+                execution.handle, frame.inputs, len(inputs), None, ctypes.addressof(size)))
+        finally:
+            self._idle.append(execution)
+        return size.value
+
+    def _outputs(self, framework: Framework, shaped: Shaped, out: Mapping[str, Any]) -> List[Any]:
+        for name in out:
+            if name not in self._out_names:
+                raise error("E_RT_INPUT", f"entry {quoted(self.name)} has no output {quoted(name)}",
+                            f"it has {', '.join(self._out_names)}")
+        arrays = []
+        for i, (name, (shape, dtype)) in enumerate(zip(self._out_names, shaped.outputs)):
+            array = out.get(name)
+            if array is None:
+                array = framework.empty(shape, dtype, self._place)
+            else:
+                self._check_output(framework, name, array, shaped.arrays[shaped.n_inputs + i])
+            arrays.append(array)
+        return arrays
+
+    def _check_output(self, framework: Framework, name: str, array: Any, wanted: Array) -> None:
+        if _by_type.get(type(array)) is not framework:
+            raise error("E_RT_INPUT", f"output {quoted(name)} is no array of {framework.name}, as the inputs are")
+        found = framework.describe(array, wanted.dtype)
+        if found.place != wanted.place and not (framework.name == "numpy"):
+            raise error("E_RT_INPUT", f"output {quoted(name)} is on {found.place}, the model on {wanted.place}")
+        if found[:2] != wanted[:2]:
+            raise error("E_RT_INPUT", f"output {quoted(name)} is {found.dtype.name}{list(found.shape)}, "
+                                      f"expected {wanted.dtype.name}{list(wanted.shape)}")
+        if not framework.is_writable(array):
+            raise error("E_RT_INPUT", f"output {quoted(name)} is read-only")
+
+    def _address(self, framework: Framework, frame: Frame, values: Sequence[Any], outputs: Sequence[Any]) -> None:
+        """Writes the arrays' addresses into the descriptors."""
+        address, i = framework.address, 0
+        tensors = frame.tensors
+        try:
+            for value in values:
+                tensors[i].data = at = address(value)
+                if at == -1:
+                    raise error("E_RT_INPUT", f"input {quoted(self._names[i])} is not dense and row-major",
+                                "copy it to a contiguous array")
+                i += 1
+            for value in outputs:
+                tensors[i].data = at = address(value)
+                if at == -1:
+                    raise error("E_RT_INPUT", f"output {quoted(self._out_names[i - len(values)])} is not dense and row-major")
+                i += 1
+        except (RuntimeError, TypeError, NotImplementedError) as cause:
+            if hasattr(cause, "exit_status"):
+                raise
+            name = (self._names + self._out_names)[i]
+            raise error("E_RT_INPUT", f"{quoted(name)} has no memory that can be read: {cause}") from cause
+
+    def _run_staged(
+        self, framework: Framework, values: Sequence[Any], shaped: Shaped, state: "Optional[State]",
+        out: Optional[Mapping[str, Any]],
+    ) -> Outputs:
+        """Host arrays on a GPU: copied in, run on the model's own stream, copied out, waited for."""
+        library, stream = self._library, self.model._own_stream()
+        outputs = self._outputs(framework, shaped, out or {})
+        arrays, n = [*values, *outputs], len(values)
+        frame, execution = shaped.frame(), self._take()
+        try:
+            self._address(framework, frame, values, outputs)
+            addresses = [tensor.data for tensor in frame.tensors]
+            if frame.buffers is None:
+                frame.buffers = Staging(library, self.model._device, [*(a.nbytes for a in arrays), shaped.workspace])
+            staging: Staging = frame.buffers
+            for i in range(n):
+                staging.copy_in(i, addresses[i], arrays[i].nbytes, stream)
+            for tensor, at in zip(frame.tensors, staging.addresses):
+                tensor.data = at
+            execution.use(library, 0 if state is None else state.handle)
+            library.check(library.run(execution.handle, frame.inputs, n, frame.outputs, len(outputs),
+                                      staging.addresses[-1], shaped.workspace, stream))
+            for i in range(n, len(arrays)):
+                staging.copy_out(i, addresses[i], arrays[i].nbytes, stream)
+            library.check(library.exec_status(execution.handle))
+        finally:
+            library.stream_sync(self.model._device, stream)
+            shaped.frames.append(frame)
+            self._idle.append(execution)
+        return Outputs(zip(self._out_names, outputs))
+
+    def _make_exec(self) -> Exec:
+        handle = self._library.handle(self._library.exec_create, self.model._weights, self.name.encode(), None)
+        return self.model._owned.exec(Exec(handle))
+
+    def _take(self) -> Exec:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._make_exec()
+
+    def _drop_state(self, handle: int) -> None:
+        for execution in list(self._idle):
+            if execution.state == handle:
+                self._library.exec_set_state(execution.handle, None)
+                execution.state = 0
