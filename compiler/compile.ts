@@ -151,8 +151,7 @@ export async function lower(
     return { ...assembled, target, partitions: entries };
   });
   const messages = [...checks].map(
-    ([node, number]) =>
-      [String(number), `${nameIn(graphs[0]!.graph, node)}: index out of range`] as const,
+    ([node, number]) => [String(number), checkText(graphs[0]!.graph, node)] as const,
   );
   const reported = {
     symbols: model.symbols,
@@ -183,7 +182,13 @@ interface NativeOptions {
 }
 
 /** Libraries of C kernels in a temporary directory, which is the caller's to remove. */
-export interface NativeBuild {
+export /** What a failed index check says: a gather is known by the table that it reads. */
+function checkText(graph: Graph, node: Node): string {
+  const [table] = node.inputs;
+  return `index out of range in ${nameIn(graph, table ?? node)}`;
+}
+
+interface NativeBuild {
   readonly directory: string;
   readonly libraries: Readonly<Record<string, string>>;
 }

@@ -20,7 +20,7 @@ export function importModel(
   const { dtype, dims, needWeights } = options;
   const stat = fs.statSync(modelPath, { throwIfNoEntry: false });
   if (stat === undefined)
-    throw new FarrierError("E_IO", "no such file or directory", { file: modelPath });
+    throw new FarrierError("E_NOT_FOUND", "no such file or directory", { file: modelPath });
   const common = {
     ...(dtype === undefined ? {} : { dtype }),
     ...(dims === undefined ? {} : { dims }),

@@ -55,6 +55,7 @@ export function descKey(desc: KernelDesc): string {
 
 export class TargetAssembler {
   readonly #rendered = new Map<string, RenderedKernel>();
+  readonly #byDesc = new Map<KernelDesc, RenderedKernel>();
   readonly #kernels = new Map<
     string,
     { index: number; entry: KernelEntry; text: string; rendered: RenderedKernel }
@@ -85,6 +86,14 @@ export class TargetAssembler {
   }
 
   #render(desc: KernelDesc): RenderedKernel {
+    const same = this.#byDesc.get(desc);
+    if (same !== undefined) return same;
+    const rendered = this.#renderedOnce(desc);
+    this.#byDesc.set(desc, rendered);
+    return rendered;
+  }
+
+  #renderedOnce(desc: KernelDesc): RenderedKernel {
     const key = descKey(desc);
     const known = this.#rendered.get(key);
     if (known !== undefined) return known;
@@ -195,14 +204,15 @@ export class TargetAssembler {
       if (buffer.place === "status") return { kind: "status" };
       throw bug(`a weight depends on ${buffer.place} ${buffer.name}`);
     };
-    // Weights are made for the largest shapes of the profile.
-    const atLargest = (_name: string, max: number): HostExpr => max;
     return {
       name: weight.buffer.name,
       dtype: weight.buffer.dtype,
       bytes: maxBytes(weight.buffer),
       arenaBytes: arena.bytes,
-      steps: kernels.map((kernel) => this.#step(kernel, refOf, atLargest)),
+      // Weights are made for the largest shapes of the profile.
+      steps: kernels.map((kernel) =>
+        this.#step(kernel, refOf, (name, max) => kernel.symbols?.get(name) ?? max),
+      ),
     };
   }
 }

@@ -38,6 +38,9 @@ const words: { readonly [O in OpName]: ((attrs: OpAttrs[O]) => string) | null } 
   dequantize: () => "dequantize",
 };
 
+/** Anchors that a product or an attention computes as it reads its rows. */
+const statistics: ReadonlySet<OpName> = new Set(["normalize", "reduce", "softmax"]);
+
 export interface KernelWords {
   /** One line: the anchor, its weights, and what is computed with it. */
   readonly computes: string;
@@ -75,7 +78,7 @@ export class KernelNames {
     const family = kernel.desc.family;
     const isAnchor = (node: Node): boolean =>
       roles[node.op] === "anchor" &&
-      (family === "reduce" || (family === "gemm" ? node.op === "matmul" : node.op === family));
+      (family === "gemm" || family === "attention" ? !statistics.has(node.op) : true);
     const anchor = family === "map" ? undefined : [...inside].reverse().find(isAnchor);
     const before = this.#between(anchor?.inputs.filter((node) => !stored.has(node)) ?? [], stored);
     const named = (nodes: readonly Node[]): string[] =>

@@ -6,8 +6,16 @@ import { kernelNamePlaceholder, type FamilyTemplate, type KernelText } from "../
 import type { Target } from "../kernel/target.js";
 import { attentionCpu } from "../../templates/attention/cpu.js";
 import { gemmCpu } from "../../templates/gemm/cpu.js";
+import { groupCpu } from "../../templates/group/cpu.js";
 import { mapCpu } from "../../templates/map/cpu.js";
 import { reduceCpu } from "../../templates/reduce/cpu.js";
+import { routeCpu } from "../../templates/route/cpu.js";
+import { scanCpu } from "../../templates/scan/cpu.js";
+import { scatterCpu } from "../../templates/scatter/cpu.js";
+import { topKCpu } from "../../templates/topk/cpu.js";
+import { sm80Scan } from "../../templates/scan/sm80.js";
+import { sm80Scatter } from "../../templates/scatter/sm80.js";
+import { sm80TopK } from "../../templates/topk/sm80.js";
 import { sm80Map } from "../../templates/map/sm80.js";
 import { sm80Reduce } from "../../templates/reduce/sm80.js";
 
@@ -26,13 +34,23 @@ const templates: { readonly [L in Target["language"]]: Candidates } = {
     map: [any(mapCpu)],
     reduce: [any(reduceCpu)],
     gemm: [any(gemmCpu)],
+    route: [any(routeCpu)],
+    group: [any(groupCpu)],
     attention: [any(attentionCpu)],
+    scan: [any(scanCpu)],
+    topk: [any(topKCpu)],
+    scatter: [any(scatterCpu)],
   },
   ptx: {
     map: [any(sm80Map)],
     reduce: [any(sm80Reduce)],
     gemm: [any(sm80MmaGemm), any(sm80SimtGemm)],
+    route: [],
+    group: [],
     attention: [any(sm80MmaAttention), any(sm80SimtAttention)],
+    scan: [any(sm80Scan)],
+    topk: [any(sm80TopK)],
+    scatter: [any(sm80Scatter)],
   },
 };
 

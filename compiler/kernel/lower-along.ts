@@ -13,6 +13,7 @@ import {
   constant,
   coord,
   int,
+  isConst,
   load,
   lt,
   max,
@@ -24,16 +25,10 @@ import {
   unary,
   zero,
 } from "../scalar/build.js";
-import type { Expr } from "../scalar/expr.js";
+import { someExpr, type Expr } from "../scalar/expr.js";
 import type { AlongDesc, ScatterDesc } from "./desc-along.js";
 import type { Store } from "./desc.js";
-import {
-  blocked,
-  epilogue,
-  lowerInto,
-  readerFor,
-  type LoweringContext,
-} from "./lowering.js";
+import { blocked, epilogue, ForcedNode, lowerInto, readerFor, type LoweringContext } from "./lowering.js";
 import { OperandNames, type PlannedKernel } from "./memory.js";
 import { isSubByte } from "./narrow.js";
 import { CannotPush, type Point } from "./push.js";
@@ -62,7 +57,10 @@ function rowsOf(node: Node, along: number): Rows {
 
 /** What differs between the families: the body, and the value that the epilogue starts from. */
 type Body =
-  | Pick<Extract<AlongDesc, { family: "scan" }>, "family" | "kind" | "exclusive" | "reverse" | "body">
+  | Pick<
+      Extract<AlongDesc, { family: "scan" }>,
+      "family" | "kind" | "exclusive" | "reverse" | "body"
+    >
   | Pick<Extract<AlongDesc, { family: "topk" }>, "family" | "count" | "key" | "slot">;
 
 /** The kernels of an anchor that walks an axis, or null for other anchors. */
@@ -199,6 +197,9 @@ function lowerScatter(context: LoweringContext, node: Node<"scatter">): PlannedK
   const index = check(reader.at(indices, rows.element), data.shape[axis]!, context.site(node));
   const at = rows.element.map((each, i) => (i === axis ? index : each));
   const offset = linearize(at, node.shape);
+  // What is stored must be loaded again in each step: a place that never changes would be loaded once.
+  if (!isConst(rows.axis) && !someExpr(offset, (e) => e === rows.axis))
+    throw new ForcedNode(indices, "it scatters to one place");
   const type = exprType(node.dtype);
   const old = cast(load(buffer.id, offset, node.dtype), type);
   const value = combines[reduction](old, cast(reader.at(updates, rows.element), type));

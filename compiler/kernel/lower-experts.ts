@@ -6,7 +6,20 @@
 import { bug } from "../errors.js";
 import { delinearize } from "../ir/element.js";
 import type { Node } from "../ir/graph.js";
-import { add, constValue, coord, div, int, max, min, mul, one, param, sub, zero } from "../scalar/build.js";
+import {
+  add,
+  constValue,
+  coord,
+  div,
+  int,
+  max,
+  min,
+  mul,
+  one,
+  param,
+  sub,
+  zero,
+} from "../scalar/build.js";
 import type { Expr } from "../scalar/expr.js";
 import type { GroupDesc, RouteDesc } from "./desc.js";
 import { blocked, BlockedNode, epilogue, readerFor, type LoweringContext } from "./lowering.js";

@@ -267,7 +267,9 @@ function operandB(
     };
   }
   const source = node.inputs[1]!;
-  const value = plainLoad(readerFor(context).at(source, [...(matrix === null ? batch : [matrix]), k, n]));
+  const value = plainLoad(
+    readerFor(context).at(source, [...(matrix === null ? batch : [matrix]), k, n]),
+  );
   const offset = value?.args[0];
   if (value === null || offset === undefined || !isLinear(offset, k) || !isLinear(offset, n))
     throw new ForcedNode(source, "the product reads its second operand as strided memory");

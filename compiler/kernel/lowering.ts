@@ -8,7 +8,13 @@ import { computeType } from "../scalar/function.js";
 import { roles, type Analysis } from "./analysis.js";
 import type { Store } from "./desc.js";
 import type { Materialised } from "./materialise.js";
-import { elementOf, OperandNames, type Memory, type PlannedKernel } from "./memory.js";
+import {
+  elementOf,
+  OperandNames,
+  type Buffer,
+  type Memory,
+  type PlannedKernel,
+} from "./memory.js";
 import { byteCount, isSubByte, packedByte } from "./narrow.js";
 import { CannotPush, pushThrough, type Point } from "./push.js";
 import type { Target } from "./target.js";
@@ -71,7 +77,8 @@ function storedElement(context: LoweringContext, node: Node, coords: readonly Ex
   return elementOf(memory.weight(node, context.nameOf(node), null), coords);
 }
 
-function sourceOf(context: LoweringContext, node: Node): ReturnType<Memory["make"]> {
+/** The source tensor of a constant. */
+export function sourceOf(context: LoweringContext, node: Node): ReturnType<Memory["make"]> {
   const known = context.memory.of(node);
   if (known !== undefined) return known;
   const buffer = context.memory.make(
@@ -237,20 +244,15 @@ export function lowerInto(context: LoweringContext, data: Node, node: Node): Pla
 /** Copies a value that is in memory already into an output's buffer. */
 export function lowerCopy(
   context: LoweringContext,
-  from: { id: string; dtype: Expr["type"] },
-  to: { id: string },
+  from: Buffer,
+  to: Buffer,
   node: Node,
 ): PlannedKernel {
   if (isSubByte(node.dtype))
-    return lowerBytes(
-      context,
-      node,
-      (coords) => load(from.id, linearize(coords, node.shape), from.dtype),
-      to.id,
-    );
+    return lowerBytes(context, node, (coords) => elementOf(from, coords), to.id);
   const coords = boxOf(node);
-  const offset = linearize(coords, node.shape);
-  const value = throughMemory(load(from.id, offset, from.dtype), node.dtype);
+  const offset = linearize(coords, to.shape);
+  const value = throughMemory(elementOf(from, coords), node.dtype);
   return mapKernel(
     context,
     node.shape,

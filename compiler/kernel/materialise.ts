@@ -93,8 +93,9 @@ class Materialiser {
 
   #serve(node: Node, slot: SlotClass): void {
     if (this.#nodes.has(node)) return;
-    // An output that is a leaf is copied from where it is.
-    if (slot === "exact") return roles[node.op] === "leaf" ? undefined : this.#store(node);
+    // An output that is in memory anyway, a leaf or a weight with a table, is copied from there.
+    const elsewhere = roles[node.op] === "leaf" || this.analysis.isTabled(node);
+    if (slot === "exact") return elsewhere ? undefined : this.#store(node);
     if (this.analysis.isWeight(node) || roles[node.op] === "leaf") return;
     if (roles[node.op] === "store" || roles[node.op] === "anchor")
       return this.#serveAnchor(node, slot);

@@ -4,13 +4,15 @@
  * that the loop ends after at most as many attempts as there are nodes.
  */
 import { FarrierError } from "../errors.js";
+import { NotElementwise } from "../ir/element.js";
 import { isNode, type Graph, type Node } from "../ir/graph.js";
 import type { Expr } from "../scalar/expr.js";
 import { Analysis, roles } from "./analysis.js";
 import type { Refusal } from "./family.js";
+import { lowerAlong } from "./lower-along.js";
 import { lowerAttention } from "./lower-attention.js";
 import { lowerExpertMatmul, lowerGroups, lowerRoute } from "./lower-experts.js";
-import { lowerGemm } from "./lower-gemm.js";
+import { hasProduct, lowerGemm } from "./lower-gemm.js";
 import { lowerReduce } from "./lower-reduce.js";
 import { BlockedNode, ForcedNode, lowerCopy, lowerMap, type LoweringContext } from "./lowering.js";
 import { materialise, type Materialised } from "./materialise.js";
@@ -63,7 +65,8 @@ export function partition(
       const result = attempt.run();
       memory.adopt(attempt.memory);
       return { ...result, memory, refusals };
-    } catch (error) {
+    } catch (thrown) {
+      const error = thrown instanceof NotElementwise ? unread(thrown) : thrown;
       if (!(error instanceof BlockedNode || error instanceof ForcedNode)) throw error;
       const cut = error instanceof BlockedNode ? blocked : forced;
       if (cut.has(error.node)) throw unsupported(graph, [error.node], error.reason);
@@ -76,6 +79,10 @@ export function partition(
     }
   }
 }
+
+/** A body met an anchor that no kernel of its own was planned for. */
+const unread = ({ node }: NotElementwise): ForcedNode =>
+  new ForcedNode(node, `${node.op} is not a function of one element`);
 
 export function nameIn(graph: Graph, node: Node): string {
   return graph.builder.nameOf(node) ?? `${node.op} %${node.id}`;
@@ -125,7 +132,7 @@ class Attempt {
       if (producer === undefined) this.#kernels.push(lowerMap(this.#context, node));
       else exits.set(producer, [...(exits.get(producer) ?? []), node]);
     }
-    for (const [anchor, nodes] of exits) this.#kernels.push(this.#lower(anchor, nodes));
+    for (const [anchor, nodes] of exits) this.#kernels.push(...this.#lower(anchor, nodes));
     for (const { node, from, to } of copies)
       this.#kernels.push(lowerCopy(this.#context, from, to, node));
     const outputs = this.graph.outputs.map((output, index) =>
@@ -134,8 +141,13 @@ class Attempt {
     return { kernels: inOrder(this.#kernels), outputs };
   }
 
-  #lower(anchor: Node, exits: readonly Node[]): PlannedKernel {
-    if (isNode(anchor, "matmul")) return lowerGemm(this.#context, anchor, exits);
+  #lower(anchor: Node, exits: readonly Node[]): readonly PlannedKernel[] {
+    return lowerAlong(this.#context, anchor, exits) ?? [this.#lowerOne(anchor, exits)];
+  }
+
+  #lowerOne(anchor: Node, exits: readonly Node[]): PlannedKernel {
+    if (isNode(anchor, "matmul") && hasProduct(this.#context, anchor))
+      return lowerGemm(this.#context, anchor, exits);
     if (isNode(anchor, "expert_matmul")) return lowerExpertMatmul(this.#context, anchor, exits);
     if (isNode(anchor, "route")) return lowerRoute(this.#context, anchor, exits);
     if (isNode(anchor, "expert_groups")) return lowerGroups(this.#context, anchor, exits);

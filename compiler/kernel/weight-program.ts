@@ -17,13 +17,15 @@ import {
   mod,
   mul,
   select,
+  sym,
   zero,
 } from "../scalar/build.js";
 import type { Expr } from "../scalar/expr.js";
 import { exprType } from "../ir/element.js";
 import { Analysis, roles } from "./analysis.js";
-import { mapKernel, readerFor, type LoweringContext } from "./lowering.js";
+import { mapKernel, readerFor, sourceOf, type LoweringContext } from "./lowering.js";
 import {
+  matrixSize,
   Memory,
   type Buffer,
   type DerivedWeight,
@@ -50,8 +52,19 @@ export function weightSteps(
   const anchors = below([weight.node]).some((node) => roles[node.op] === "anchor");
   const memory = new Memory();
   const before = anchors ? materialisedWeight(graph, weight, inProgram, memory) : null;
-  const pack = packKernel(graph, weight, weight.packed, inProgram, memory, before?.result ?? null);
-  return { weight, kernels: [...(before?.kernels ?? []), pack.kernel], result: pack.result };
+  const result = memory.make(
+    "output",
+    weight.node,
+    weight.buffer.name,
+    weight.packed.layout.dtype,
+    weight.buffer.shape,
+  );
+  if (before !== null) memory.place(weight.node, before.result);
+  const work = { context: packContext(graph, inProgram, memory), weight, result };
+  const { stack } = weight.packed;
+  const packs =
+    stack === undefined ? [packKernel(work, weight.packed, null)] : packStack(work, weight.packed);
+  return { weight, kernels: [...(before?.kernels ?? []), ...packs], result };
 }
 
 function materialisedWeight(
@@ -70,24 +83,16 @@ function materialisedWeight(
   return { weight, kernels: made.kernels, result: made.outputs[0]! };
 }
 
-function packKernel(
-  graph: Graph,
-  weight: DerivedWeight,
-  packed: PackedWeight,
-  options: PartitionOptions,
-  memory: Memory,
-  from: Buffer | null,
-): { kernel: PlannedKernel; result: Buffer } {
+/** A weight being packed into `result`. */
+interface PackWork {
+  readonly context: LoweringContext;
+  readonly weight: DerivedWeight;
+  readonly result: Buffer;
+}
+
+function packContext(graph: Graph, options: PartitionOptions, memory: Memory): LoweringContext {
   const alone: Graph = { builder: graph.builder, inputs: [], outputs: [], states: [] };
-  const result = memory.make(
-    "output",
-    weight.node,
-    weight.buffer.name,
-    packed.layout.dtype,
-    weight.buffer.shape,
-  );
-  if (from !== null) memory.place(weight.node, from);
-  const context: LoweringContext = {
+  return {
     memory,
     analysis: new Analysis(alone, true),
     materialised: { nodes: new Set(), producer: new Map(), regions: new Map() },
@@ -97,6 +102,75 @@ function packKernel(
     site: (node) => options.site(node),
     scalar: (node) => (isNode(node, "constant") ? options.scalar(node) : null),
   };
+}
+
+/** Which matrix of a stack a launch packs. */
+const matrixSymbol = "matrix";
+
+/**
+ * One kernel for all matrices of a stack, launched for each with its own sources: those of the first
+ * two tell how far apart a matrix's parts are in the lists that they were joined from.
+ */
+function packStack(work: PackWork, packed: PackedWeight): PlannedKernel[] {
+  const stack = packed.stack!;
+  const pack = (matrix: number): PlannedKernel => packKernel(work, packed, matrix);
+  const [first, last] = [pack(0), pack(stack - 1)];
+  const next = stack > 2 ? sourcesOf(work, first, pack(1)) : null;
+  const regular = next !== null && sameLaunch(launched(first, next, stack - 1), last);
+  return Array.from({ length: stack }, (_, matrix) =>
+    regular ? launched(first, next, matrix) : matrix === 0 ? first : pack(matrix),
+  );
+}
+
+/** The buffers of the kernel of each matrix. */
+type StackSources = (matrix: number) => readonly Buffer[];
+
+const launched = (kernel: PlannedKernel, sources: StackSources, matrix: number): PlannedKernel => ({
+  desc: kernel.desc,
+  buffers: sources(matrix),
+  symbols: new Map([[matrixSymbol, matrix]]),
+});
+
+function sameLaunch(a: PlannedKernel, b: PlannedKernel): boolean {
+  const [x, y] = [a.desc, b.desc];
+  if (x.family !== "map" || y.family !== "map") return false;
+  const [from, to] = [x.stores[0]!, y.stores[0]!];
+  return (
+    from.value === to.value &&
+    from.offset === to.offset &&
+    a.buffers.length === b.buffers.length &&
+    a.buffers.every((buffer, i) => buffer === b.buffers[i])
+  );
+}
+
+function sourcesOf(
+  { context, weight }: PackWork,
+  first: PlannedKernel,
+  second: PlannedKernel,
+): StackSources | null {
+  const places = new Map<Node, { readonly list: readonly Node[]; readonly at: number }>();
+  for (const node of below([weight.node]))
+    if (isNode(node, "concat"))
+      node.inputs.forEach((part, at) => places.set(part, { list: node.inputs, at }));
+  const steps = first.buffers.map((buffer, i) => {
+    const [from, to] = [buffer, second.buffers[i]].map((each) => places.get(each?.node as Node));
+    if (buffer === second.buffers[i]) return () => buffer;
+    if (from === undefined || from.list !== to?.list) return null;
+    return (matrix: number): Buffer | undefined => {
+      const node = from.list[from.at + matrix * (to.at - from.at)];
+      return node === undefined ? undefined : sourceOf(context, node);
+    };
+  });
+  if (steps.includes(null)) return null;
+  return (matrix) => steps.map((step) => step!(matrix)!);
+}
+
+/** The kernel that packs a matrix, or a stack's at number `matrix`. */
+function packKernel(
+  { context, weight, result }: PackWork,
+  packed: PackedWeight,
+  matrix: number | null,
+): PlannedKernel {
   const { layout, k: kExtent, n: nExtent, group } = packed;
   const physical = mul(nExtent, int(group));
   const inBlock = layout.columnMajor
@@ -118,16 +192,15 @@ function packKernel(
       ? packed.columnOf(n, 0)
       : select(eq(mod(n, int(2)), zero), packed.columnOf(logical, 0), packed.columnOf(logical, 1));
   const inside = and(lt(k, kExtent), lt(logical, nExtent));
-  const value = readerFor(context).at(weight.node, [k, source]);
+  const outermost = matrix === null ? [] : [int(matrix)];
+  const value = readerFor(context).at(weight.node, [...outermost, k, source]);
   const padded = select(inside, value, constant(0, exprType(weight.node.dtype)));
-  const store = {
-    operand: result.id,
-    offset: linearize(coords, extents),
-    value: padded,
-    guard: null,
-  };
-  return {
-    kernel: mapKernel(context, extents, coords, [store], `pack ${weight.buffer.name}`),
-    result,
-  };
+  const inMatrix = linearize(coords, extents);
+  const info = { name: matrixSymbol, space: "host", min: 0, divisor: 1 } as const;
+  const start =
+    matrix === null ? zero : mul(sym({ ...info, max: packed.stack! - 1 }), int(matrixSize(packed)));
+  const offset = add(start, inMatrix);
+  const store = { operand: result.id, offset, value: padded, guard: null };
+  const kernel = mapKernel(context, extents, coords, [store], `pack ${weight.buffer.name}`);
+  return matrix === null ? kernel : { ...kernel, symbols: new Map([[matrixSymbol, matrix]]) };
 }

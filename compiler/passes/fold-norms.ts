@@ -66,7 +66,8 @@ function folded(
 ): Node {
   const g = graph.builder;
   const [k, n] = [weight.shape[0]!, weight.shape[1]!];
-  const [dtype, wide] = [product.dtype, "f32" as DType];
+  const { dtype } = product;
+  const wide: DType = dtype === "f64" ? "f64" : "f32";
   const narrow = (value: Node, like: Node): Node =>
     cast(g, cast(g, value, exactDtype(like)), dtype);
   const column = (vector: Node): Node =>

@@ -4,7 +4,12 @@ import type { Target } from "../../compiler/kernel/target.js";
 import { bug } from "../../compiler/errors.js";
 import type { Value } from "../../compiler/codegen/ptx/builder.js";
 import { Scope } from "../../compiler/codegen/ptx/expr.js";
-import { bindBox, blocksOf, extentValue } from "../../compiler/codegen/ptx/geometry.js";
+import {
+  bindBox,
+  blocksOf,
+  endWithoutRows,
+  extentValue,
+} from "../../compiler/codegen/ptx/geometry.js";
 import { PtxKernel, sharedSymbol } from "../../compiler/codegen/ptx/kernel.js";
 import type { Block } from "../../compiler/codegen/ptx/builder.js";
 import { integer, isHalf, type HalfType } from "../../compiler/codegen/ptx/mma.js";
@@ -56,6 +61,7 @@ export function openBlock(desc: GemmDesc, shape: GemmShape, target: Target): Gem
       kernel.special("%ctaid.z"),
       desc.batch.map((coord, i) => ({ coord, extent: desc.batchExtents[i]! })),
     );
+    if (desc.rows !== undefined) endWithoutRows(tile, m0, desc.rows);
     return {
       desc,
       shape,

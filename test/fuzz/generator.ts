@@ -58,6 +58,8 @@ export class Generator {
   readonly dtype: DType;
   readonly values: Node[] = [];
   readonly symbols: SymbolInfo[] = [];
+  /** Dimensions that change from run to run. */
+  readonly symbolDims: Expr[] = [];
   readonly states: GraphState[] = [];
   readonly #facts = new Map<Node, Facts>();
   readonly #inputs: { node: Node<"input">; fill: (shape: readonly number[]) => TensorValue }[] = [];
@@ -87,7 +89,9 @@ export class Generator {
     this.symbols.push(info);
     this.#bound.set(name, this.rng.int(1, most));
     this.dims = new Dimensions(this.#bound);
-    return sym(info);
+    const dim = sym(info);
+    this.symbolDims.push(dim);
+    return dim;
   }
 
   /** Elements in the largest run, about: all symbols at their bounds. */

@@ -225,7 +225,10 @@ const makeBroadcast: Make = (gen) => {
   const x = gen.pick(() => true);
   if (x === null) return null;
   const { rng } = gen;
-  const grown = x.shape.map((each) => (each === one ? int(rng.extent(9)) : each));
+  const grown = x.shape.map((each) => {
+    if (each !== one) return each;
+    return gen.symbolDims.length > 0 && rng.chance(0.5) ? gen.symbolDims[0]! : int(rng.extent(9));
+  });
   const outer = rng.chance(0.6) && x.shape.length < 5 ? [int(rng.int(1, 4))] : [];
   return broadcastTo(gen.g, x, [...outer, ...grown]);
 };
@@ -397,12 +400,12 @@ const makeDequantize: Make = (gen) => {
 const makeSource: Make = (gen) => {
   const { rng } = gen;
   const shape = rng.shape(rng.int(1, 3), 1500);
-  if (rng.chance(0.2)) return cast(gen.g, iota(gen.g, shape, rng.int(0, shape.length - 1)), "i64");
-  const [symbol] = gen.symbols;
-  if (rng.chance(0.2) && symbol !== undefined) {
-    const info = gen.values.flatMap((node) => node.shape).find((each) => each.op === "sym");
-    if (info !== undefined) return dim(gen.g, add(mul(info, int(2)), one));
+  const [symbol] = gen.symbolDims;
+  if (rng.chance(0.2)) {
+    const changing = symbol !== undefined && rng.chance(0.5) ? [symbol, ...shape.slice(1)] : shape;
+    return iota(gen.g, changing, rng.int(0, shape.length - 1));
   }
+  if (rng.chance(0.2) && symbol !== undefined) return dim(gen.g, add(mul(symbol, int(2)), one));
   const dtype = rng.weighted<DType>([
     [6, gen.dtype],
     [2, rng.pick(integers)],

@@ -24,7 +24,7 @@ function kindOf({ how, what }: Verdict & { kind: "failed" }): string {
   if (how === "differs") return how;
   if (what.includes("farrier's own C")) return `${how}: C`;
   const text = what.replace(/^[^:]*: /, "");
-  return `${how}:${text.replaceAll(/[#%]?\d+|"[^"]*"|\([^)]*\)/g, "_").slice(0, 48)}`;
+  return `${how}: ${text.replaceAll(/[#%]?\d+|"[^"]*"|\([^)]*\)/g, "_").slice(0, 48)}`;
 }
 
 const elementsOf = (graph: Graph): number =>

@@ -1,10 +1,10 @@
-/** GPT-2 and Llama directories on a CPU: goldens in float64 made by transformers. */
+/** Language models from directories on a CPU: goldens in float64 made by transformers. */
 import { beforeAll, describe, expect, it } from "vitest";
 import { compare } from "../../compiler/cli/tensors.js";
 import type { Model, State } from "../../runtime/node/index.js";
 import { asInput, bundleOf, fixture, golden, isas, loaded, reference, relRms } from "../support.js";
 
-const models = ["gpt2", "llama", "published/gpt2", "published/llama"];
+const models = ["gpt2", "llama", "qwen3", "published/gpt2", "published/llama"];
 
 describe.each(models)("%s", (name) => {
   const tensors = golden(fixture(name, "golden-hf.safetensors"));

@@ -291,7 +291,8 @@ export class CEmitter {
       rest.length === 0
         ? literal("i64", coefficient)
         : this.#value(toExpr([{ atoms: rest, coefficient }]), block);
-    return (rest.length === 0 && coefficient === 1 ? names : [...names, factor]).join(" * ");
+    const unit = rest.length === 0 && coefficient === 1 && names.length > 0;
+    return (unit ? names : [...names, factor]).join(" * ");
   }
 }
 

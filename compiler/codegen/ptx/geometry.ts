@@ -69,3 +69,12 @@ export function below(scope: Scope, value: Value, extent: Expr): Value {
   const type = value.type === "s64" ? "s64" : "s32";
   return scope.b.op(ptx.setp("lt", type), "pred", value, extentValue(scope, extent, type));
 }
+
+/** Ends a block whose first row is beyond `rows`, which is the same for all of its threads. */
+export function endWithoutRows(scope: Scope, first: Value, rows: Expr): void {
+  const { b } = scope;
+  scope.inBlock(() => {
+    const none = b.op(ptx.setp("ge", "s32"), "pred", first, scope.index(rows));
+    b.raw(`@${none.text} ret;`);
+  });
+}

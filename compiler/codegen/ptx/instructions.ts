@@ -227,6 +227,7 @@ export const ptx = {
   copyWait: (groups: number) => `cp.async.wait_group ${groups};`,
   barrier: "bar.sync 0;",
   warpBarrier: "bar.warp.sync 0xffffffff;",
+  shuffleUp: "shfl.sync.up.b32",
   shuffleXor: "shfl.sync.bfly.b32",
   shuffleIndex: "shfl.sync.idx.b32",
 } as const;

@@ -60,15 +60,34 @@ export function combineAll(b: PtxBuilder, kind: Fold, values: readonly Value[]):
 
 /** The value that the lane `lane ^ distance` holds. */
 export function shuffleXor(b: PtxBuilder, value: Value, distance: number): Value {
-  if (bitsOf[value.type] === "b64" || value.type === "f64") {
-    const [low, high] = [b.reg("u32"), b.reg("u32")];
-    b.raw(`mov.b64 {${low.text}, ${high.text}}, ${value.text};`);
-    const other = [low, high].map((half) => shuffleXor(b, half, distance)) as [Value, Value];
-    const result = b.reg(value.type);
-    b.raw(`mov.b64 ${result.text}, {${other[0].text}, ${other[1].text}};`);
-    return result;
-  }
-  return b.op(ptx.shuffleXor, value.type, value, distance, "0x1f", "0xffffffff");
+  return inHalves(b, value, (half) =>
+    b.op(ptx.shuffleXor, half.type, half, distance, "0x1f", "0xffffffff"),
+  );
+}
+
+/** The value of the lane `distance` below; lanes that have none below keep their own. */
+export function shuffleUp(b: PtxBuilder, value: Value, distance: number): Value {
+  return inHalves(b, value, (half) =>
+    b.op(ptx.shuffleUp, half.type, half, distance, "0x0", "0xffffffff"),
+  );
+}
+
+/** The value of the last lane. */
+export function shuffleLast(b: PtxBuilder, value: Value): Value {
+  return inHalves(b, value, (half) =>
+    b.op(ptx.shuffleIndex, half.type, half, 31, "0x1f", "0xffffffff"),
+  );
+}
+
+/** Shuffles move 32 bits. */
+function inHalves(b: PtxBuilder, value: Value, shuffle: (half: Value) => Value): Value {
+  if (bitsOf[value.type] !== "b64" && value.type !== "f64") return shuffle(value);
+  const [low, high] = [b.reg("u32"), b.reg("u32")];
+  b.raw(`mov.b64 {${low.text}, ${high.text}}, ${value.text};`);
+  const [first, second] = [shuffle(low), shuffle(high)];
+  const result = b.reg(value.type);
+  b.raw(`mov.b64 ${result.text}, {${first.text}, ${second.text}};`);
+  return result;
 }
 
 /** Reduces over groups of `width` lanes (a power of two, `stride` apart): every lane gets the result. */

@@ -6,7 +6,7 @@ import { ceilDiv, constValue, int, param } from "../../scalar/build.js";
 import { alignmentOf } from "../affine.js";
 import { vector, type Block, type PtxBuilder, type Value } from "./builder.js";
 import { Scope } from "./expr.js";
-import { below, bindBox, blockOffset, extentValue } from "./geometry.js";
+import { below, bindBox, blockOffset, endWithoutRows, extentValue } from "./geometry.js";
 import { binaryInstruction, ptx } from "./instructions.js";
 import { PtxKernel, sharedSymbol } from "./kernel.js";
 import { emitStores } from "./memory.js";
@@ -119,8 +119,9 @@ export class SimtGemm {
     }));
     if (axes.length > 0) bindBox(this.#tile, this.kernel.special("%ctaid.z"), axes);
     const shared = this.#b.op("mov.u32", "s32", sharedSymbol);
-    endWithoutRows(this.#tile, blockOffset(this.#root, "x", bm), this.#desc.rows);
-    return { m0: blockOffset(this.#root, "x", bm), n0: blockOffset(this.#root, "y", bn), shared };
+    const m0 = blockOffset(this.#root, "x", bm);
+    if (this.#desc.rows !== undefined) endWithoutRows(this.#tile, m0, this.#desc.rows);
+    return { m0, n0: blockOffset(this.#root, "y", bn), shared };
   }
 
   #shifted(base: Value, bytes: number, block: Block = this.#index): Value {

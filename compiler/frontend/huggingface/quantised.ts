@@ -1,8 +1,7 @@
 /** Checkpoints whose weights are 8-bit floats with a factor for each block, as graphs see them. */
 import { dequantize } from "../../ir/build-anchor.js";
-import { concat, dim, gather, iota, map, reshape } from "../../ir/build.js";
+import { broadcastTo, concat, reshape, slice } from "../../ir/build.js";
 import type { Node } from "../../ir/graph.js";
-import { primitive } from "../../scalar/primitives.js";
 import type { ConfigReader } from "../files/config-reader.js";
 import { unsupported } from "./config-keys.js";
 import type { Scope } from "./scope.js";
@@ -47,12 +46,11 @@ export function blockScaled(
     const random = { scale: 0, shift: 0.02 };
     return weights.tensor(`${name}${suffix}`, [rowBlocks, columnBlocks], random, "f32");
   });
-  const blockOfRow = map(g, primitive("div"), [iota(g, [rows]), dim(g, block[0])]);
-  const perBlock = reshape(g, concat(g, factors, 0), [names.length, rowBlocks, columnBlocks]);
-  const x = reshape(g, concat(g, stored, 0), [names.length, rows, columns]);
-  return dequantize(g, x, gather(g, perBlock, blockOfRow, 1), {
-    axis: 2,
-    group: block[1],
-    dtype: "f32",
-  });
+  const count = names.length;
+  const perBlock = reshape(g, concat(g, factors, 0), [count, rowBlocks, 1, columnBlocks]);
+  const repeated = broadcastTo(g, perBlock, [count, rowBlocks, block[0], columnBlocks]);
+  const padded = reshape(g, repeated, [count, rowBlocks * block[0], columnBlocks]);
+  const perRow = slice(g, padded, { axis: 1, start: 0, end: rows });
+  const x = reshape(g, concat(g, stored, 0), [count, rows, columns]);
+  return dequantize(g, x, perRow, { axis: 2, group: block[1], dtype: "f32" });
 }

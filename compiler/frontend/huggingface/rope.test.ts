@@ -137,6 +137,39 @@ describe("spellings", () => {
   });
 });
 
+describe("a part of each head", () => {
+  const part = { key: "rotary_pct", otherwise: 0.25 };
+  const pairs = (config: unknown, dims = 16): number =>
+    readRope(parse(config), { dims, maxPositions: 64, part }).inverse.length;
+
+  it("is the nested key's, or the family's own, or the default", () => {
+    expect(pairs({})).toBe(2);
+    expect(pairs({ rotary_pct: 0.5 })).toBe(4);
+    expect(pairs({ rotary_pct: 0.5, rope_parameters: { partial_rotary_factor: 1 } })).toBe(8);
+  });
+
+  it("has the frequencies of that many elements", () => {
+    const config = { rotary_pct: 0.5, rope_theta: theta };
+    const found = readRope(parse(config), { dims: 32, maxPositions: 64, part });
+    expect(found).toEqual(rope({ rope_theta: theta }, 16));
+    // 5 of 16 elements: transformers turns 6 of them.
+    const five = { rotary_pct: 0.33, rope_theta: 32 };
+    const { inverse } = readRope(parse(five), { dims: 16, maxPositions: 64, part });
+    expect([...inverse]).toEqual([1, Math.fround(32 ** -0.4), Math.fround(32 ** -0.8)]);
+  });
+
+  it("kinds may have other names", () => {
+    const kinds = { default: "default", su: "longrope" };
+    const config = { rope_scaling: { type: "su", short_factor: short, long_factor: long } };
+    const found = readRope(parse(config), { dims: 16, maxPositions: 64, original: 32, kinds });
+    expect(found.long?.above).toBe(32);
+    const other = { rope_scaling: { type: "longrope", short_factor: short, long_factor: long } };
+    const context = { dims: 16, maxPositions: 64, kinds };
+    const error = failure(() => readRope(parse(other), context));
+    expect(error.code).toBe("E_CONFIG_UNSUPPORTED");
+  });
+});
+
 describe("refusals", () => {
   const scaled = (parameters: object): object => ({ rope_scaling: parameters });
 

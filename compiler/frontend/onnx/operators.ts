@@ -12,6 +12,7 @@ import * as linalg from "./operators/linalg.js";
 import { LinearAttention } from "./operators/linear-attention.js";
 import * as movement from "./operators/movement.js";
 import * as normalisation from "./operators/normalisation.js";
+import * as order from "./operators/order.js";
 import * as quantise from "./operators/quantise.js";
 import * as reduction from "./operators/reduction.js";
 import * as shape from "./operators/shape.js";
@@ -41,7 +42,8 @@ const { SwiGLU } = activation;
 const { Concat, DepthToSpace, Expand, Flatten, Pad, Reshape, Slice, SpaceToDepth } = movement;
 const { Split, Squeeze, Tile, Transpose, Unsqueeze } = movement;
 const { ArgMax, ArgMin, Compress, Gather, GatherElements, GatherND, NonZero, OneHot } = index;
-const { CumSum, Hardmax, LogSoftmax, ReduceL1, ReduceL2, ReduceLogSum } = reduction;
+const { Scatter, ScatterElements, ScatterND, TopK } = order;
+const { CumProd, CumSum, Hardmax, LogSoftmax, ReduceL1, ReduceL2, ReduceLogSum } = reduction;
 const { ReduceLogSumExp, ReduceMax, ReduceMean, ReduceMin, ReduceProd, ReduceSum } = reduction;
 const { ReduceSumSquare, Softmax } = reduction;
 const { Gemm, MatMul, MatMulInteger } = linalg;
@@ -66,16 +68,17 @@ const standard: Entries = {
   ...from(1, { ReduceSumSquare, Relu, Reshape, Selu, Shape, Sigmoid, Size, Slice, Softmax }),
   ...from(1, { Softplus, Softsign, SpaceToDepth, Split, Sqrt, Squeeze, Sub, Sum, Tanh, Tile }),
   ...from(1, { AveragePool, Conv, ConvTranspose, GlobalAveragePool, GlobalMaxPool, Loop, MaxPool }),
-  ...from(1, { Transpose, Unsqueeze, Xor }),
+  ...from(1, { TopK, Transpose, Unsqueeze, Xor }),
   ...from(7, { Acos, Asin, Atan, Cos, Sin, Tan }),
   ...from(8, { Expand }),
-  ...from(9, { Compress, NonZero, Scan }),
+  ...from(9, { Compress, NonZero, Scan, Scatter }),
   ...from(9, { Acosh, Asinh, Atanh, ConstantOfShape, Cosh, Erf, EyeLike, IsNaN }),
   ...from(9, { MeanVarianceNormalization, OneHot, Shrink, Sign, Sinh, Where }),
   ...from(10, { ConvInteger, DequantizeLinear, QLinearConv, QLinearMatMul, QuantizeLinear }),
   ...from(10, { IsInf, MatMulInteger, Mod, ThresholdedRelu }),
   ...from(11, { DynamicQuantizeLinear }),
   ...from(11, { BitShift, CumSum, GatherElements, GatherND, Range, Round }),
+  ...from(11, { ScatterElements, ScatterND }),
   ...from(12, { Celu, Einsum, GreaterOrEqual, LessOrEqual }),
   ...from(14, { HardSwish, Trilu }),
   ...from(15, { CastLike }),
@@ -84,7 +87,7 @@ const standard: Entries = {
   ...from(20, { Gelu }),
   ...from(23, { Attention, RMSNormalization, RotaryEmbedding }),
   ...from(24, { Swish, TensorScatter }),
-  ...from(26, { BitCast }),
+  ...from(26, { BitCast, CumProd }),
   ...from(27, { CausalConvWithState, LinearAttention }),
   ...from(28, { SwiGLU }),
 };

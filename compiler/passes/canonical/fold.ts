@@ -15,8 +15,8 @@ export type ConstantBytes = (node: Node, limit: number) => Uint8Array | null;
 
 /** Results that are larger are left to the weight program. */
 const largestResult = 64 * 2 ** 20;
-/** Tensors of a file that are larger are weights. */
-const largestFileConstant = 64 * 2 ** 10;
+/** Tensors of a file that are larger are weights: they keep their name and their place in the file. */
+const largestFileConstant = 256;
 /** Results of so few elements may be larger than what they are made of. */
 const smallResult = 64;
 /** Nodes between a result and its constants: folding goes bottom-up, so that few are left. */

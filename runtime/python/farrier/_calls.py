@@ -2,14 +2,14 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence
 
 from ._frameworks import Array, Framework, Place
 from ._library import DType, Library, Tensor
 
 
 class Frame:
-    """The descriptors of one call in flight: inputs, then outputs."""
+    """The descriptors of one call in flight: inputs, then outputs. `inputs` and `outputs` are addresses."""
 
     __slots__ = ("tensors", "inputs", "outputs", "buffers", "_kept")
 
@@ -35,23 +35,21 @@ class Frame:
         return ctypes.addressof(array)
 
 
-class Output(NamedTuple):
-    array: Array
-    shape: Tuple[int, ...]  # of the framework's array
-    dtype: Any  # the framework's
-
-
 class Shaped:
     """A call's shapes: what they give and need."""
 
-    __slots__ = ("arrays", "n_inputs", "outputs", "fills", "workspace", "frames")
+    __slots__ = ("arrays", "n_inputs", "make", "fills", "workspace", "frames")
 
-    def __init__(self, inputs: Sequence[Array], outputs: Sequence[Output], fills: Sequence[Any], workspace: int) -> None:
-        self.arrays = [*inputs, *(output.array for output in outputs)]
+    def __init__(
+        self, inputs: Sequence[Array], outputs: Sequence[Array], make: Sequence[Callable[[], Any]], fills: Sequence[Any],
+        workspace: int,
+    ) -> None:
+        self.arrays = [*inputs, *outputs]
         self.n_inputs = len(inputs)
-        self.outputs = [(output.shape, output.dtype) for output in outputs]
+        self.make = make
+        """Makes the framework's array of each output."""
         self.fills = fills
-        """Arrays for inputs that were left out; None for those given."""
+        """Arrays for inputs that were left out, None for those given; empty if all are."""
         self.workspace = workspace
         self.frames: List[Frame] = []
 

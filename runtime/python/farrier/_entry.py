@@ -5,9 +5,9 @@ import ctypes
 import threading
 from typing import TYPE_CHECKING, Any, Dict, Hashable, List, Mapping, Optional, Sequence, Tuple
 
-from ._calls import Exec, Frame, Output, Outputs, Shaped, Staging
+from ._calls import Exec, Frame, Outputs, Shaped, Staging
 from ._description import EntryInfo, TensorInfo
-from ._frameworks import CPU, Array, Framework, Place, _by_type, adopt, framework_named
+from ._frameworks import CPU, SPARSE, Array, Framework, Place, _by_type, adopt, framework_named
 from ._library import Shape
 from .errors import error, quoted
 
@@ -32,7 +32,6 @@ class Entry:
         self._out_names = [tensor.name for tensor in info.outputs]
         self._place: Place = model.place
         self._on_cpu = model.place.type == CPU
-        self._run_native = self._library.run
         self._shaped: Dict[Hashable, Shaped] = {}
         self._idle: List[Exec] = []
         self._kept: List[Any] = []
@@ -67,19 +66,19 @@ class Entry:
         self, inputs: Mapping[str, Any], *, state: "Optional[State]" = None, out: Optional[Mapping[str, Any]] = None
     ) -> Outputs:
         """The same with the inputs in a mapping, whatever their names are."""
-        framework, values, shaped = self._prepare(inputs)
-        place = self._place
+        framework, values, addresses, shaped = self._prepare(inputs)
         if framework.name == "numpy" and not self._on_cpu:
-            return self._run_staged(framework, values, shaped, state, out)
-        empty = framework.empty
-        outputs = [empty(shape, dtype, place) for shape, dtype in shaped.outputs] if out is None else (
-            self._outputs(framework, shaped, out))
-        frame, execution = shaped.frame(), self._take()
+            return self._run_staged(framework, values, addresses, shaped, state, out)
+        if out is None:
+            outputs = [make() for make in shaped.make]
+        else:
+            outputs = self._outputs(framework, shaped, out)
         held = None if state is None else state.arrays  # though another thread closes it
+        library, place, size = self._library, self._place, shaped.workspace
+        frame, execution = shaped.frame(), self._take()
         try:
-            self._address(framework, frame, values, outputs)
-            execution.use(self._library, 0 if state is None else state.handle)
-            size = shaped.workspace
+            self._write(frame, addresses, framework.read(outputs)[1])
+            execution.use(library, 0 if state is None else state.handle)
             if self._on_cpu:
                 if size > execution.bytes:
                     execution.grow(framework, size, place)
@@ -89,10 +88,10 @@ class Entry:
                 memory, at = framework.memory(size, place) if size else (None, 0)
                 if framework.name == "cupy" and memory is not None and framework.capturing(place):
                     self._kept.append(memory)  # torch gives a recorded graph memory of its own; CuPy does not
-            status = self._run_native(
-                execution.handle, frame.inputs, len(values), frame.outputs, len(outputs), at or None, size, stream or None)
+            status = library.run(
+                execution.handle, frame.inputs, len(values), frame.outputs, len(outputs), at, size, stream)
             if status:
-                raise self._library.failure(status)
+                raise library.failure(status)
         finally:
             shaped.frames.append(frame)
             self._idle.append(execution)
@@ -138,21 +137,21 @@ class Entry:
                 raise error("E_RT_INPUT", f"entry {quoted(self.name)} has no input {quoted(name)}",
                             f"it has {', '.join(self._names)}")
 
-    def _prepare(self, inputs: Mapping[str, Any]) -> Tuple[Framework, Sequence[Any], Shaped]:
-        """The framework, the arrays in the entry's order, and what is known of such a call."""
+    def _prepare(self, inputs: Mapping[str, Any]) -> Tuple[Framework, Sequence[Any], Sequence[int], Shaped]:
+        """The framework, the arrays in the entry's order with their addresses, and what is known of such a call."""
         self.model._check_open()
         try:
             values: List[Any] = [inputs[name] for name in self._names]
-            framework = _by_type.get(type(values[0]))
-            if framework is None or len(values) != len(inputs):
+            kinds = set(map(_by_type.get, map(type, values)))
+            framework = kinds.pop()
+            if framework is None or kinds or len(values) != len(inputs):
                 raise KeyError
-            for value in values:
-                if _by_type.get(type(value)) is not framework:
-                    raise KeyError
-            layout: Hashable = tuple([framework.layout(value) for value in values])
-        except (KeyError, IndexError):
+        except KeyError:
             framework, values = self._complete(inputs)
-            layout = tuple([None if value is None else framework.layout(value) for value in values])
+        try:
+            layout, addresses = framework.read(values)
+        except (RuntimeError, TypeError, NotImplementedError) as cause:  # a sparse tensor, one of a tracer
+            raise error("E_RT_INPUT", f"an input of entry {quoted(self.name)} has no memory that can be read: {cause}") from cause
         shaped = self._shaped.get(layout)
         if shaped is None:
             shaped = self._shape(framework, values)
@@ -163,7 +162,8 @@ class Entry:
                     self._shaped[layout] = shaped
         if shaped.fills:
             values = [fill if value is None else value for value, fill in zip(values, shaped.fills)]
-        return framework, values, shaped
+            addresses = framework.read(values)[1]
+        return framework, values, addresses, shaped
 
     def _complete(self, inputs: Mapping[str, Any]) -> Tuple[Framework, List[Any]]:
         self._known(inputs)
@@ -194,11 +194,11 @@ class Entry:
         for tensor, known, shape in zip(self.info.inputs, given, shapes):
             inputs.append(known or Array(tensor.info, shape, self._place))
             fills.append(None if known else framework.filled(shape, tensor.info, tensor.fill or 0, self._place))
-        outputs = []
-        for tensor, shape in zip(self.info.outputs, out_shapes):
-            info = tensor.info
-            outputs.append(Output(Array(info, shape, self._place), framework.array_shape(info, shape), framework.dtype_of(info)))
-        return Shaped(inputs, outputs, fills if None in given else (), self._workspace(inputs))
+        outputs = [Array(t.info, shape, self._place) for t, shape in zip(self.info.outputs, out_shapes)]
+        make = [
+            framework.maker(framework.array_shape(a.dtype, a.shape), framework.dtype_of(a.dtype), self._place) for a in outputs
+        ]
+        return Shaped(inputs, outputs, make, fills if None in given else (), self._workspace(inputs))
 
     def _infer(self, given: Sequence[Optional[Array]]) -> Tuple[List[Tuple[int, ...]], List[Tuple[int, ...]]]:
         frame = Frame([a for a in given if a is not None], 0)
@@ -228,10 +228,10 @@ class Entry:
                 raise error("E_RT_INPUT", f"entry {quoted(self.name)} has no output {quoted(name)}",
                             f"it has {', '.join(self._out_names)}")
         arrays = []
-        for i, (name, (shape, dtype)) in enumerate(zip(self._out_names, shaped.outputs)):
+        for i, (name, make) in enumerate(zip(self._out_names, shaped.make)):
             array = out.get(name)
             if array is None:
-                array = framework.empty(shape, dtype, self._place)
+                array = make()
             else:
                 self._check_output(framework, name, array, shaped.arrays[shaped.n_inputs + i])
             arrays.append(array)
@@ -249,57 +249,48 @@ class Entry:
         if not framework.is_writable(array):
             raise error("E_RT_INPUT", f"output {quoted(name)} is read-only")
 
-    def _address(self, framework: Framework, frame: Frame, values: Sequence[Any], outputs: Sequence[Any]) -> None:
+    def _write(self, frame: Frame, inputs: Sequence[int], outputs: Sequence[int]) -> None:
         """Writes the arrays' addresses into the descriptors."""
-        address, i = framework.address, 0
-        tensors = frame.tensors
-        try:
-            for value in values:
-                tensors[i].data = at = address(value)
-                if at == -1:
-                    raise error("E_RT_INPUT", f"input {quoted(self._names[i])} is not dense and row-major",
-                                "copy it to a contiguous array")
-                i += 1
-            for value in outputs:
-                tensors[i].data = at = address(value)
-                if at == -1:
-                    raise error("E_RT_INPUT", f"output {quoted(self._out_names[i - len(values)])} is not dense and row-major")
-                i += 1
-        except (RuntimeError, TypeError, NotImplementedError) as cause:
-            if hasattr(cause, "exit_status"):
-                raise
-            name = (self._names + self._out_names)[i]
-            raise error("E_RT_INPUT", f"{quoted(name)} has no memory that can be read: {cause}") from cause
+        addresses = [*inputs, *outputs]
+        for tensor, at in zip(frame.tensors, addresses):
+            tensor.data = at
+        if SPARSE in addresses:
+            i = addresses.index(SPARSE)
+            what = "input" if i < len(inputs) else "output"
+            raise error("E_RT_INPUT", f"{what} {quoted((self._names + self._out_names)[i])} is not dense and row-major",
+                        "copy it to a contiguous array")
 
     def _run_staged(
-        self, framework: Framework, values: Sequence[Any], shaped: Shaped, state: "Optional[State]",
-        out: Optional[Mapping[str, Any]],
+        self, framework: Framework, values: Sequence[Any], addresses: Sequence[int], shaped: Shaped,
+        state: "Optional[State]", out: Optional[Mapping[str, Any]],
     ) -> Outputs:
         """Host arrays on a GPU: copied in, run on the model's own stream, copied out, waited for."""
         library, stream = self._library, self.model._own_stream()
         outputs = self._outputs(framework, shaped, out or {})
         arrays, n = [*values, *outputs], len(values)
+        hosts = [*addresses, *framework.read(outputs)[1]]
+        held = None if state is None else state.arrays
         frame, execution = shaped.frame(), self._take()
         try:
-            self._address(framework, frame, values, outputs)
-            addresses = [tensor.data for tensor in frame.tensors]
+            self._write(frame, addresses, hosts[n:])
             if frame.buffers is None:
                 frame.buffers = Staging(library, self.model._device, [*(a.nbytes for a in arrays), shaped.workspace])
             staging: Staging = frame.buffers
             for i in range(n):
-                staging.copy_in(i, addresses[i], arrays[i].nbytes, stream)
+                staging.copy_in(i, hosts[i], arrays[i].nbytes, stream)
             for tensor, at in zip(frame.tensors, staging.addresses):
                 tensor.data = at
             execution.use(library, 0 if state is None else state.handle)
             library.check(library.run(execution.handle, frame.inputs, n, frame.outputs, len(outputs),
                                       staging.addresses[-1], shaped.workspace, stream))
             for i in range(n, len(arrays)):
-                staging.copy_out(i, addresses[i], arrays[i].nbytes, stream)
+                staging.copy_out(i, hosts[i], arrays[i].nbytes, stream)
             library.check(library.exec_status(execution.handle))
         finally:
             library.stream_sync(self.model._device, stream)
             shaped.frames.append(frame)
             self._idle.append(execution)
+            del held
         return Outputs(zip(self._out_names, outputs))
 
     def _make_exec(self) -> Exec:

@@ -1,14 +1,15 @@
 """
 What a call asks of an array library. Each is imported only once an array of it was given, or it was asked for by name.
 
-`layout` of an array is a hashable value: equal layouts have equal shape, dtype and device. It is taken at every call,
-and everything else about an array only when its layout is new.
+A call asks for the arrays' layout (hashable: equal layouts have equal shapes, dtypes and devices) and addresses; everything
+else about an array is asked only when a layout is new.
 """
 from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any, Dict, Hashable, List, NamedTuple, Optional, Sequence, Tuple
+from functools import partial
+from typing import Any, Callable, Dict, Hashable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ._dtypes import DTYPES, NATURAL, DTypeInfo
 from .errors import UNSUPPORTED, error
@@ -34,15 +35,20 @@ class Array(NamedTuple):
     place: Place
 
 
+SPARSE = -1
+"""Instead of an address: the array is not dense and row-major."""
+
+
 class Framework:
     name = ""
+    module: Any = None
 
-    def layout(self, array: Any) -> Hashable:
+    def read(self, arrays: Sequence[Any]) -> Tuple[Hashable, List[int]]:
+        """Layout of them all, and the address of each; None has none."""
         raise NotImplementedError
 
     def address(self, array: Any) -> int:
-        """Of its data; -1 where it is not dense and row-major."""
-        raise NotImplementedError
+        return self.read([array])[1][0]
 
     def word(self, array: Any) -> str:
         """Name of its dtype."""
@@ -55,7 +61,8 @@ class Framework:
         """The framework's dtype for arrays of it: its own, or that of the bits."""
         raise NotImplementedError
 
-    def empty(self, shape: Tuple[int, ...], dtype: Any, place: Place) -> Any:
+    def maker(self, shape: Tuple[int, ...], dtype: Any, place: Place) -> Callable[[], Any]:
+        """Makes an array whose elements are undefined."""
         raise NotImplementedError
 
     def filled(self, shape: Tuple[int, ...], info: DTypeInfo, value: float, place: Place) -> Any:
@@ -63,7 +70,7 @@ class Framework:
 
     def memory(self, size: int, place: Place) -> Tuple[Any, int]:
         """A workspace of the framework's allocator: what holds it, and its address, aligned to 256."""
-        array = self.empty((size + 255,), self.dtype_of(DTYPES["u8"]), place)
+        array = self.maker((size + 255,), self.dtype_of(DTYPES["u8"]), place)()
         return array, self.address(array) + 255 & ~255
 
     def stream(self, place: Place) -> int:
@@ -109,11 +116,8 @@ class _ArrayModule(Framework):
     """What NumPy and CuPy have in common."""
 
     def __init__(self) -> None:
-        self.module: Any = importlib.import_module(self.name)
+        self.module = importlib.import_module(self.name)
         self._dtypes: Dict[str, Any] = {}
-
-    def layout(self, array: Any) -> Hashable:
-        return array.shape, array.dtype
 
     def word(self, array: Any) -> str:
         return _name_of(array.dtype)
@@ -145,14 +149,23 @@ class _ArrayModule(Framework):
 class NumPy(_ArrayModule):
     name = "numpy"
 
-    def address(self, array: Any) -> int:
-        return array.ctypes.data if array.flags.c_contiguous else -1
+    def read(self, arrays: Sequence[Any]) -> Tuple[Hashable, List[int]]:
+        layout: List[Any] = []
+        addresses = []
+        for array in arrays:
+            if array is None:
+                layout.append(None)
+                addresses.append(0)
+            else:
+                layout += array.shape, array.dtype
+                addresses.append(array.ctypes.data if array.flags.c_contiguous else SPARSE)
+        return tuple(layout), addresses
 
     def place(self, array: Any) -> Place:
         return Place(CPU, 0)
 
-    def empty(self, shape: Tuple[int, ...], dtype: Any, place: Place) -> Any:
-        return self.module.empty(shape, dtype)
+    def maker(self, shape: Tuple[int, ...], dtype: Any, place: Place) -> Callable[[], Any]:
+        return partial(self.module.empty, shape, dtype)
 
     def filled(self, shape: Tuple[int, ...], info: DTypeInfo, value: float, place: Place) -> Any:
         return self.module.full(self.array_shape(info, shape), self._value(info, value), self.dtype_of(info))
@@ -170,27 +183,38 @@ class CuPy(_ArrayModule):
         self._stream = self.module.cuda.get_current_stream
         self._runtime = self.module.cuda.runtime
 
-    def layout(self, array: Any) -> Hashable:
-        return array.shape, array.dtype, array.device.id
-
-    def address(self, array: Any) -> int:
-        return array.data.ptr if array.flags.c_contiguous else -1
+    def read(self, arrays: Sequence[Any]) -> Tuple[Hashable, List[int]]:
+        layout: List[Any] = []
+        addresses = []
+        for array in arrays:
+            if array is None:
+                layout.append(None)
+                addresses.append(0)
+            else:
+                layout += array.shape, array.dtype, array.device.id
+                addresses.append(array.data.ptr if array.flags.c_contiguous else SPARSE)
+        return tuple(layout), addresses
 
     def place(self, array: Any) -> Place:
         return Place(CUDA, int(array.device.id))
 
-    def empty(self, shape: Tuple[int, ...], dtype: Any, place: Place) -> Any:
-        if self._runtime.getDevice() == place.id:
-            return self.module.empty(shape, dtype)
-        with self._device(place.id):
-            return self.module.empty(shape, dtype)
+    def maker(self, shape: Tuple[int, ...], dtype: Any, place: Place) -> Callable[[], Any]:
+        empty, current, device = self.module.empty, self._runtime.getDevice, self._device
+
+        def make() -> Any:
+            if current() == place.id:
+                return empty(shape, dtype)
+            with device(place.id):
+                return empty(shape, dtype)
+
+        return make
 
     def filled(self, shape: Tuple[int, ...], info: DTypeInfo, value: float, place: Place) -> Any:
         with self._device(place.id):
             return self.module.full(self.array_shape(info, shape), self._value(info, value), self.dtype_of(info))
 
     def memory(self, size: int, place: Place) -> Tuple[Any, int]:
-        array = self.empty((size,), "u1", place)  # its allocator aligns to 512
+        array = self.maker((size,), "u1", place)()  # its allocator aligns to 512
         return array, array.data.ptr
 
     def stream(self, place: Place) -> int:
@@ -205,22 +229,28 @@ class PyTorch(Framework):
     name = "torch"
 
     def __init__(self) -> None:
-        self.module: Any = importlib.import_module("torch")
+        self.module = importlib.import_module("torch")
         self._empty = self.module.empty
         self._bytes = self.module.uint8
         self._dtypes = {
-            info.name: getattr(self.module, info.word, None) or getattr(self.module, info.plain)
+            info.name: getattr(self.module, info.word, None) or getattr(self.module, info.plain, None)
             for info in DTYPES.values()
         }
         # What torch's own generated code asks; the public way makes an object of the stream.
         self._raw_stream = getattr(self.module._C, "_cuda_getCurrentRawStream", None)
         self._devices: Dict[Place, Any] = {}
 
-    def layout(self, array: Any) -> Hashable:
-        return array.shape, array.dtype, array.device
-
-    def address(self, array: Any) -> int:
-        return array.data_ptr() if array.is_contiguous() else -1
+    def read(self, arrays: Sequence[Any]) -> Tuple[Hashable, List[int]]:
+        layout: List[Any] = []
+        addresses = []
+        for array in arrays:
+            if array is None:
+                layout.append(None)
+                addresses.append(0)
+            else:
+                layout += array.shape, array.dtype, array.device
+                addresses.append(array.data_ptr() if array.is_contiguous() else SPARSE)
+        return tuple(layout), addresses
 
     def word(self, array: Any) -> str:
         if array.layout is not self.module.strided:
@@ -236,7 +266,10 @@ class PyTorch(Framework):
         raise error("E_RT_INPUT", f"a tensor is on {device}", "farrier runs on cpu and cuda")
 
     def dtype_of(self, info: DTypeInfo) -> Any:
-        return self._dtypes[info.name]
+        found = self._dtypes[info.name]
+        if found is None:
+            raise error("E_TYPE_UNSUPPORTED", f"this PyTorch has no {info.word}", None, UNSUPPORTED)
+        return found
 
     def device(self, place: Place) -> Any:
         found = self._devices.get(place)
@@ -244,11 +277,15 @@ class PyTorch(Framework):
             found = self._devices[place] = self.module.device(str(place))
         return found
 
-    def empty(self, shape: Tuple[int, ...], dtype: Any, place: Place) -> Any:
-        return self._empty(shape, dtype=dtype, device=self.device(place))
+    def maker(self, shape: Tuple[int, ...], dtype: Any, place: Place) -> Callable[[], Any]:
+        strides = [1] * len(shape)
+        for i in range(len(shape) - 1, 0, -1):
+            strides[i - 1] = strides[i] * max(1, shape[i])
+        # Half the time of torch.empty.
+        return partial(self.module.empty_strided, shape, strides, dtype=dtype, device=self.device(place))
 
     def filled(self, shape: Tuple[int, ...], info: DTypeInfo, value: float, place: Place) -> Any:
-        torch, dtype, device = self.module, self._dtypes[info.name], self.device(place)
+        torch, dtype, device = self.module, self.dtype_of(info), self.device(place)
         shape = self.array_shape(info, shape)
         if info.per_byte > 1:
             return torch.full(shape, int(value), dtype=torch.uint8, device=device).view(dtype)
@@ -337,8 +374,7 @@ def _import(framework: Optional[Framework], value: Any, name: str) -> Tuple[Fram
         on_gpu = value.__dlpack_device__()[0] != CPU
         wanted = ("torch", "cupy") if on_gpu else ("torch", "numpy")
         framework = framework_named(next((n for n in wanted if n in sys.modules), wanted[-1]))
-    module: Any = framework.module  # type: ignore[attr-defined]
     try:
-        return framework, module.from_dlpack(value)
+        return framework, framework.module.from_dlpack(value)
     except (TypeError, ValueError, RuntimeError, BufferError, AttributeError) as cause:
         raise error("E_RT_INPUT", f'input "{name}" cannot be taken through DLPack by {framework.name}: {cause}') from cause

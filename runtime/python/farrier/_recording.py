@@ -17,7 +17,7 @@ class Recording:
 
     def __init__(self, entry: "Entry", inputs: Mapping[str, Any], state: "Optional[State]", out: Optional[Mapping[str, Any]]) -> None:
         library = entry._library
-        framework, values, shaped = entry._prepare(inputs)
+        framework, values, addresses, shaped = entry._prepare(inputs)
         if framework.name == "numpy" and not entry._on_cpu:
             raise error("E_UNSUPPORTED", "host arrays cannot be recorded", "give arrays on the GPU", UNSUPPORTED)
         outputs = entry._outputs(framework, shaped, out or {})
@@ -25,7 +25,7 @@ class Recording:
         self._library, self._place = library, entry._place
         self._stream = framework.stream
         frame = shaped.frame()
-        entry._address(framework, frame, values, outputs)
+        entry._write(frame, addresses, framework.read(outputs)[1])
         memory, at = framework.memory(shaped.workspace, entry._place) if shaped.workspace else (None, 0)
         execution = Exec(library.handle(library.exec_create, entry.model._weights, entry.name.encode(), None))
         weakref.finalize(self, library.exec_release, execution.handle)

@@ -14,7 +14,7 @@ from ._calls import Exec, Frame, Outputs
 from ._description import Description, EntryInfo, StateInfo, SymbolInfo, TensorInfo, sources_by_name
 from ._dtypes import dtype_named
 from ._entry import Entry
-from ._frameworks import CPU, CUDA, Place, framework_of
+from ._frameworks import CPU, CUDA, SPARSE, Place, framework_of
 from ._library import BindOptions, Library, NamedTensor, OpenOptions, Progress, Tensor, library
 from .errors import error, quoted
 from .state import State
@@ -255,7 +255,7 @@ class Model:
         named = (NamedTensor * max(1, len(arrays)))()
         for entry, tensor, (source, framework, array) in zip(named, frame.tensors, arrays):
             tensor.data = at = framework.address(array)
-            if at == -1:
+            if at == SPARSE:
                 raise error("E_WEIGHTS", f"tensor {quoted(source)} is not dense and row-major", "give a contiguous copy")
             entry.name, entry.tensor = source.encode(), ctypes.pointer(tensor)
         options.tensors, options.n_tensors = named, len(arrays)

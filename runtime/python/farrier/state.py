@@ -1,14 +1,13 @@
 """Persistent tensors of one batch of sequences: a KV cache."""
 from __future__ import annotations
 
-import ctypes
 import sys
 import weakref
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 from ._calls import Frame
 from ._dtypes import dtype_named
-from ._frameworks import CPU, Framework, framework_named
+from ._frameworks import CPU, SPARSE, Framework, framework_named
 from .errors import error
 
 if TYPE_CHECKING:
@@ -61,8 +60,8 @@ class State:
             described.append(found)
         frame = Frame(described, len(described))
         for tensor, array, state in zip(frame.tensors, arrays, states):
-            tensor.data = framework.address(array)
-            if tensor.data == ctypes.c_void_p(-1).value:
+            tensor.data = at = framework.address(array)
+            if at == SPARSE:
                 raise error("E_RT_STATE", f'state "{state.name}" is not dense and row-major')
         self.arrays = {state.name: array for state, array in zip(states, arrays)}
         return self._library.handle(self._library.state_bind, self.model._weights, frame.inputs, len(arrays))

@@ -29,7 +29,7 @@ export function Gather(call: Call): Node {
 }
 
 /** Negative indices count from the end; those that are known are checked here. */
-function wrapped(call: Call, chosen: Node, extent: Expr): Node {
+export function wrapped(call: Call, chosen: Node, extent: Expr): Node {
   const { g, host } = call;
   checkKnown(call, chosen, extent);
   if (dtypes[chosen.dtype].kind !== "int" || host.nonNegative(chosen)) return chosen;
@@ -46,14 +46,18 @@ function checkKnown(call: Call, chosen: Node, extent: Expr): void {
 }
 
 export function GatherElements(call: Call): Node {
-  const { g } = call;
   const [data, chosen] = [call.input(0), call.input(1)];
   const rank = data.shape.length;
   const axis = call.axis(call.attrs.int("axis", 0), rank);
   if (chosen.shape.length !== rank)
     throw call.error("E_GATHER", `${printShape(chosen.shape)} into ${printShape(data.shape)}`);
-  const along = wrapped(call, chosen, data.shape[axis]!);
-  if (rank === 1) return gather(g, data, along, 0);
+  return elementsAlong(call, data, wrapped(call, chosen, data.shape[axis]!), axis);
+}
+
+/** The elements of `data` with `along` in place of their coordinate along `axis`. */
+export function elementsAlong(call: Call, data: Node, along: Node, axis: number): Node {
+  const { g } = call;
+  if (data.shape.length === 1) return gather(g, data, along, 0);
   return gatherNd(g, data, tuples(call, along, axis));
 }
 

@@ -1,5 +1,5 @@
 /** Reductions, running sums and softmax. */
-import { broadcastTo, cumsum, iota, reshape, softmax } from "../../../ir/build.js";
+import { broadcastTo, iota, reshape, scan, softmax } from "../../../ir/build.js";
 import { isFloat } from "../../../ir/dtype.js";
 import type { Node } from "../../../ir/graph.js";
 import type { ReduceKind } from "../../../ir/ops.js";
@@ -83,13 +83,18 @@ export const ReduceLogSumExp: Operator = (call) =>
     }),
   );
 
-export function CumSum(call: Call): Node {
-  const x = call.input(0);
-  const axis = call.axis(call.number(call.input(1), "the axis"), x.shape.length);
-  const exclusive = call.attrs.flag("exclusive");
-  const reverse = call.attrs.flag("reverse");
-  return cumsum(call.g, x, axis, { exclusive, reverse });
-}
+const running =
+  (kind: "sum" | "prod"): Operator =>
+  (call) => {
+    const x = call.input(0);
+    const axis = call.axis(call.number(call.input(1), "the axis"), x.shape.length);
+    const exclusive = call.attrs.flag("exclusive");
+    const reverse = call.attrs.flag("reverse");
+    return scan(call.g, kind, x, axis, { exclusive, reverse });
+  };
+
+export const CumSum = running("sum");
+export const CumProd = running("prod");
 
 /** Before opset 13, over all axes from `axis` on as if they were one. */
 function overAxis(call: Call, body: (x: Node, axis: number) => Node): Node {
