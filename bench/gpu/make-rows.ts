@@ -1,6 +1,6 @@
 /**
  * Renders every row's kernels for a GPU machine without Node: `npx tsx bench/gpu/make-rows.ts DIR
- * [FILTER]` writes DIR with `rows.json` and one PTX file per kernel; there,
+ * [FILTER]` writes DIR with `rows.json` and the PTX of each kernel; there,
  * `python3 bench/gpu/rows.py DIR` checks and times them beside their peers.
  *
  * Of each kernel the cost model's first choice is rendered, others from its list (so that a run shows
@@ -10,6 +10,7 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import type { KernelDesc } from "../../compiler/kernel/desc.js";
 import {
   kernelNamePlaceholder,
@@ -47,8 +48,8 @@ interface Variant {
 function step(desc: KernelDesc, kernel: KernelText, config: string): Step {
   if (kernel.launch.kind !== "gpu" || kernel.scalars.length > 0)
     throw new Error(`${desc.label}: a GPU kernel of literal sizes has no scalars`);
-  const file = `${createHash("sha256").update(kernel.text).digest("hex").slice(0, 16)}.ptx`;
-  writeFileSync(join(folder, file), kernel.text);
+  const file = `${createHash("sha256").update(kernel.text).digest("hex").slice(0, 16)}.ptx.gz`;
+  writeFileSync(join(folder, file), gzipSync(kernel.text));
   const { grid, threads, sharedBytes } = kernel.launch;
   return {
     file,
@@ -61,77 +62,77 @@ function step(desc: KernelDesc, kernel: KernelText, config: string): Step {
   };
 }
 
-/** A choice of configuration: of the model's list for a target, the one at `rank`. */
+/** A kernel under one configuration. */
 interface Choice {
   readonly label: string;
-  readonly rank: number;
-  readonly target: Target;
+  readonly step: Step;
 }
 
-const first: Choice = { label: "model", rank: 0, target };
-const choices: readonly Choice[] = [
-  first,
-  { label: "132 SMs", rank: 0, target: hopper },
-  { label: "163 KiB", rank: 0, target: roomy },
-  ...[1, 2, 4, 8, 16].map((rank) => ({ label: `rank ${rank}`, rank, target })),
-];
+/** How many tiles other than the model's first choice a row is timed with. */
+const otherTiles = 6;
 
-function withTemplate<F extends KernelDesc["family"], C>(
+/** The model's choice first; then the best of other tiles, and what wider limits would choose. */
+function choicesOf<F extends KernelDesc["family"], C extends object>(
   template: FamilyTemplate<F, C>,
   desc: Extract<KernelDesc, { family: F }>,
-  choice: Choice,
-): Step | null {
-  const config = template.candidates(desc as never, choice.target)[choice.rank];
-  if (config === undefined) return null;
-  const kernel = template.render(desc as never, config, choice.target);
-  return step(desc, kernel, JSON.stringify(config));
+  tileOf: (config: C) => string,
+): Choice[] {
+  const made = (label: string, config: C, from: Target): Choice => ({
+    label,
+    step: step(desc, template.render(desc, config, from), JSON.stringify(config)),
+  });
+  const list = template.candidates(desc, target);
+  const tiles = new Map<string, number>();
+  list.forEach((config, rank) => {
+    if (!tiles.has(tileOf(config))) tiles.set(tileOf(config), rank);
+  });
+  const others = [...tiles.values()].filter((rank) => rank > 1).slice(0, otherTiles - 1);
+  return [
+    made("model", list[0]!, target),
+    ...[1, ...others]
+      .filter((rank) => rank < list.length)
+      .map((rank) => made(`rank ${rank}`, list[rank]!, target)),
+    made("132 SMs", template.candidates(desc, hopper)[0]!, hopper),
+    made("163 KiB", template.candidates(desc, roomy)[0]!, roomy),
+  ];
 }
 
-function chosen(desc: KernelDesc, choice: Choice): Step | null {
-  if (desc.family === "gemm") return withTemplate(sm80MmaGemm, desc, choice);
-  if (desc.family === "attention") return withTemplate(sm80MmaAttention, desc, choice);
-  if (choice !== first) return null;
+function choices(desc: KernelDesc): Choice[] {
+  if (desc.family === "gemm")
+    return choicesOf(sm80MmaGemm, desc, ({ bm, bn, warpsK }) => `${bm}x${bn}x${warpsK}`);
+  if (desc.family === "attention")
+    return choicesOf(
+      sm80MmaAttention,
+      desc,
+      ({ tilesM, warpsM, warpsK, bn }) => `${tilesM}x${warpsM}x${warpsK}x${bn}`,
+    );
   const kernel = renderKernel(desc, target);
-  return step(desc, kernel, kernel.config);
+  return [{ label: "model", step: step(desc, kernel, kernel.config) }];
 }
 
 /** The model's choice for every kernel, and for each kernel in turn the others. */
-function variantsOf(
-  descs: readonly KernelDesc[],
-  label: string,
-  others: readonly Choice[],
-): Variant[] {
-  const best = descs.map((desc) => chosen(desc, first)!);
-  const list: Variant[] = [{ label: `${label}model`, steps: best }];
-  descs.forEach((desc, index) => {
-    for (const choice of others) {
-      const made = chosen(desc, choice);
-      if (made === null) continue;
-      const place = descs.length === 1 ? "" : `${desc.label}: `;
-      list.push({
-        label: `${label}${place}${choice.label}`,
-        steps: best.map((other, i) => (i === index ? made : other)),
-      });
-    }
-  });
-  return list;
+function variantsOf(descs: readonly KernelDesc[], label = "", count = Infinity): Variant[] {
+  const each = descs.map(choices);
+  const best = each.map(([first]) => first!.step);
+  const others = each.flatMap((list, index) =>
+    list.slice(1, 1 + count).map((choice) => ({
+      label: `${label}${descs.length === 1 ? "" : `${descs[index]!.label}: `}${choice.label}`,
+      steps: best.map((given, i) => (i === index ? choice.step : given)),
+    })),
+  );
+  return [{ label: `${label}model`, steps: best }, ...others];
 }
 
 function variants(sizes: RowSizes): Variant[] {
-  const others = choices.slice(1);
   switch (sizes.kind) {
     case "gemm":
-      return variantsOf([gemmOf(sizes)], "", others);
+      return variantsOf([gemmOf(sizes)]);
     case "attention":
-      return variantsOf([attentionOf(sizes)], "", others);
+      return variantsOf([attentionOf(sizes)]);
     case "gelu":
     case "swiglu":
-      return (["prologue", "deferred", "separate"] as readonly Norm[]).flatMap((norm) =>
-        variantsOf(
-          blockOf(sizes, norm),
-          `${norm}, `,
-          norm === "prologue" ? others.filter(({ rank }) => rank <= 2) : [],
-        ),
+      return (["prologue", "deferred", "separate"] as const).flatMap((norm: Norm) =>
+        variantsOf(blockOf(sizes, norm), `${norm}, `, norm === "prologue" ? 3 : 0),
       );
   }
 }

@@ -263,11 +263,16 @@ export class PassLog {
 }
 
 /** Operators of a graph by name; what weights are made with is not among them. */
-function countOperators(graph: Graph): Map<string, number> {
+function countOperators(graph: Graph): ReadonlyMap<string, number> {
+  const known = operatorCounts.get(graph);
+  if (known !== undefined) return known;
   const order = topological(graph);
   const weights = weightNodes(order);
   const counts = new Map<string, number>();
   for (const { op } of order.filter((node) => !weights.has(node)))
     counts.set(op, (counts.get(op) ?? 0) + 1);
+  operatorCounts.set(graph, counts);
   return counts;
 }
+
+const operatorCounts = new WeakMap<Graph, ReadonlyMap<string, number>>();

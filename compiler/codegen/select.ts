@@ -4,6 +4,7 @@ import { FarrierError } from "../errors.js";
 import type { Family, KernelDesc } from "../kernel/desc.js";
 import { kernelNamePlaceholder, type FamilyTemplate, type KernelText } from "../kernel/family.js";
 import type { Target } from "../kernel/target.js";
+import { requireGoodPtx } from "./ptx/verify/kernel.js";
 import { attentionCpu } from "../../templates/attention/cpu.js";
 import { gemmCpu } from "../../templates/gemm/cpu.js";
 import { groupCpu } from "../../templates/group/cpu.js";
@@ -17,6 +18,8 @@ import { sm80Scan } from "../../templates/scan/sm80.js";
 import { sm80Scatter } from "../../templates/scatter/sm80.js";
 import { sm80TopK } from "../../templates/topk/sm80.js";
 import { sm80Map } from "../../templates/map/sm80.js";
+import { sm80Group } from "../../templates/group/sm80.js";
+import { sm80Route } from "../../templates/route/sm80.js";
 import { sm80Reduce } from "../../templates/reduce/sm80.js";
 
 import { sm80MmaAttention } from "../../templates/attention/sm80-mma.js";
@@ -45,8 +48,8 @@ const templates: { readonly [L in Target["language"]]: Candidates } = {
     map: [any(sm80Map)],
     reduce: [any(sm80Reduce)],
     gemm: [any(sm80MmaGemm), any(sm80SimtGemm)],
-    route: [],
-    group: [],
+    route: [any(sm80Route)],
+    group: [any(sm80Group)],
     attention: [any(sm80MmaAttention), any(sm80SimtAttention)],
     scan: [any(sm80Scan)],
     topk: [any(sm80TopK)],
@@ -73,6 +76,7 @@ export function renderKernel(desc: KernelDesc, target: Target): RenderedKernel {
     const config = template.candidates(desc, target)[0];
     if (config === undefined) continue;
     const { text, scalars, launch } = template.render(desc, config, target);
+    requireGoodPtx(desc, { text, scalars, launch }, target);
     const hash = createHash("sha256").update(text).digest("hex").slice(0, 12);
     const symbol = `${desc.family}_${hash}`;
     return {

@@ -35,7 +35,9 @@ function changesWithSymbols(node: Node): boolean {
 }
 
 /** The nodes of `order` (inputs before users) that are computed when weights are bound. */
-export function weightNodes(order: readonly Node[]): Set<Node> {
+export function weightNodes(order: readonly Node[]): ReadonlySet<Node> {
+  const known = found.get(order);
+  if (known !== undefined) return known;
   const weights = new Set<Node>();
   for (const node of order)
     if (
@@ -45,5 +47,9 @@ export function weightNodes(order: readonly Node[]): Set<Node> {
         !changesWithSymbols(node))
     )
       weights.add(node);
+  found.set(order, weights);
   return weights;
 }
+
+/** Orders are not changed once they are made. */
+const found = new WeakMap<readonly Node[], ReadonlySet<Node>>();

@@ -10,6 +10,7 @@ import {
   cast,
   check,
   constant,
+  constValue,
   div,
   eq,
   int,
@@ -200,19 +201,37 @@ export const inputCoords = {
     coords.map((c, axis) => add(node.attrs.starts[axis]!, mul(c, int(node.attrs.steps[axis]!)))),
 } as const;
 
+interface ConcatPart {
+  readonly part: Node;
+  readonly start: Expr;
+  readonly end: Expr;
+}
+
+/** The parts of a concatenation that `position` may lie in, as far as ranges tell. */
+function reachedParts(node: Node<"concat">, position: Expr): ConcatPart[] {
+  const { min, max } = rangeOf(position);
+  const parts: ConcatPart[] = [];
+  // Weights of many experts are many parts: their places are numbers, and most are not reached.
+  let [known, start]: [number | null, Expr] = [0, zero];
+  for (const part of node.inputs) {
+    const extent = part.shape[node.attrs.axis]!;
+    const size = constValue(extent);
+    if (size === 0) continue;
+    const next: number | null = known === null || size === null ? null : known + size;
+    const beside = known !== null && next !== null && (known > max || next <= min);
+    if (known !== null) start = beside ? start : int(known);
+    const end = beside ? start : next === null ? add(start, extent) : int(next);
+    if (!beside) parts.push({ part, start, end });
+    [known, start] = [next, end];
+  }
+  return parts;
+}
+
 function concatValue(reader: ElementReader, node: Node<"concat">, coords: readonly Expr[]): Expr {
   const { axis } = node.attrs;
   const position = coords[axis]!;
-  let start: Expr = zero;
-  const parts = node.inputs.map((part) => {
-    const end = add(start, part.shape[axis]!);
-    const entry = { part, start, end };
-    start = end;
-    return entry;
-  });
   let value: Expr | null = null;
-  for (const { part, start: from, end } of parts.reverse()) {
-    if (isConst(part.shape[axis]!, 0)) continue;
+  for (const { part, start: from, end } of reachedParts(node, position).reverse()) {
     // A part that the position can never or must always reach leaves no select.
     const inside = and(le(from, position), lt(position, end));
     if (isConst(inside, 0)) continue;

@@ -109,7 +109,13 @@ export function scattered(
     }, 0);
     if (isFloat(data.dtype) || data.dtype === "bool")
       out.data[at] = combine.float(Number(out.data[at]), Number(updates.data[i]));
-    else setInteger(out.data, at, combine.exact(integerAt(out, at), integerAt(updates, i)), data.dtype);
+    else
+      setInteger(
+        out.data,
+        at,
+        combine.exact(integerAt(out, at), integerAt(updates, i)),
+        data.dtype,
+      );
   }
   return out;
 }

@@ -12,13 +12,18 @@ import {
   type TensorValue,
 } from "./tensor.js";
 
-/** Rounds floats in place to their dtype. */
+/** Rounds floats in place to their dtype. Infinities stay where it has them: only a cast saturates. */
 export function roundInPlace(x: TensorValue): void {
   const { data, dtype } = x;
   if (dtype === "f64" || !(data instanceof Float64Array) || !isFloat(dtype)) return;
   if (dtype === "f32") data.set(Float32Array.from(data));
-  else for (let i = 0; i < data.length; i++) data[i] = roundFloat(data[i]!, dtype);
+  else
+    for (let i = 0; i < data.length; i++)
+      if (!kept(data[i]!, dtype)) data[i] = roundFloat(data[i]!, dtype);
 }
+
+const kept = (value: number, dtype: DType): boolean =>
+  dtype === "e5m2" && Math.abs(value) === Infinity;
 
 /** Inputs have the shape of the result, or rank 0. */
 export function mapped(
@@ -66,7 +71,11 @@ function mapDoubles(fn: ScalarFunction, inputs: readonly TensorValue[], out: Flo
 export function converted(x: TensorValue, dtype: DType, rounds: boolean): TensorValue {
   if (isFloat(x.dtype) && isFloat(dtype)) {
     const result = { dtype, shape: x.shape, data: x.data.slice() };
-    if (rounds) roundInPlace(result);
+    if (!rounds) return result;
+    if (dtype === "e5m2" && x.dtype !== "e5m2") {
+      for (let i = 0; i < result.data.length; i++)
+        result.data[i] = roundFloat(Number(result.data[i]), dtype);
+    } else roundInPlace(result);
     return result;
   }
   const data = newData(dtype, x.data.length);

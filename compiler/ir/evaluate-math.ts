@@ -202,12 +202,16 @@ function rowTimesBlock(
   }
 }
 
-/** cos and sin are repeated to [..., s, d / 2] already. */
+/**
+ * cos and sin are repeated to [..., s, d / 2] already. `round` is what eager execution does to each
+ * product before it adds them.
+ */
 export function rotated(
   x: TensorValue,
   cos: TensorValue,
   sin: TensorValue,
   interleaved: boolean,
+  round: (value: number) => number = (value) => value,
 ): TensorValue {
   const [source, c, s] = [movable(x.data), movable(cos.data), movable(sin.data)];
   const data = new Float64Array(source.length);
@@ -218,8 +222,8 @@ export function rotated(
     for (let i = 0; i < half; i++, angle++) {
       const at = first + i * step;
       const [p, q] = [source[at]!, source[at + other]!];
-      data[at] = p * c[angle]! - q * s[angle]!;
-      data[at + other] = q * c[angle]! + p * s[angle]!;
+      data[at] = round(p * c[angle]!) - round(q * s[angle]!);
+      data[at + other] = round(q * c[angle]!) + round(p * s[angle]!);
     }
   return { ...x, data };
 }

@@ -32,6 +32,7 @@ import { topological, type Graph, type GraphBuilder, type Node } from "./graph.j
 import type { ConstantSource, OpName } from "./ops.js";
 import { attentionOperands } from "./rules-anchor.js";
 import { countOf, fromBytes, newData, type TensorValue } from "./tensor.js";
+import { roundFloat } from "../scalar/round.js";
 
 export type EvaluateMode = "exact" | "strict";
 
@@ -153,7 +154,8 @@ const evaluators: { readonly [O in OpName]: Evaluator<O> } = {
   rotary: (node, [x, cos, sin], c) => {
     const angles = [...x.shape.slice(0, -1), x.shape.at(-1)! / 2];
     const [full, fullSin] = [broadcasted(cos, angles), broadcasted(sin, angles)];
-    return rounded(rotated(x, full, fullSin, node.attrs.interleaved), c);
+    const round = (value: number): number => (c.rounds ? roundFloat(value, node.dtype) : value);
+    return rounded(rotated(x, full, fullSin, node.attrs.interleaved, round), c);
   },
   attention: (node, inputs, c) => {
     const [q, k, v] = inputs;

@@ -106,14 +106,20 @@ export interface Graph {
 }
 
 /** Every node that an output or a state needs, inputs before users. Iterative. */
-export function topological(graph: Graph): Node[] {
+export function topological(graph: Graph): readonly Node[] {
+  const known = orders.get(graph);
+  if (known !== undefined) return known;
   const roots = [
     ...graph.inputs,
     ...graph.outputs.map((o) => o.node),
     ...graph.states.map((s) => s.final),
   ];
-  return below(roots);
+  const order = below(roots);
+  orders.set(graph, order);
+  return order;
 }
+
+const orders = new WeakMap<Graph, readonly Node[]>();
 
 /** Every node below `roots`, each once, inputs before users. */
 export function below(roots: readonly Node[]): Node[] {
@@ -141,11 +147,16 @@ export function below(roots: readonly Node[]): Node[] {
 }
 
 /** Users of each node, in topological order; a user appears once per use. */
-export function usersOf(graph: Graph): Map<Node, Node[]> {
+export function usersOf(graph: Graph): ReadonlyMap<Node, readonly Node[]> {
+  const known = userMaps.get(graph);
+  if (known !== undefined) return known;
   const users = new Map<Node, Node[]>();
   for (const node of topological(graph)) {
     if (!users.has(node)) users.set(node, []);
     for (const input of node.inputs) users.get(input)?.push(node);
   }
+  userMaps.set(graph, users);
   return users;
 }
+
+const userMaps = new WeakMap<Graph, ReadonlyMap<Node, readonly Node[]>>();

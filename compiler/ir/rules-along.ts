@@ -51,4 +51,3 @@ export const alongRules: { readonly [O in AlongOp]: (p: Proposal<O>) => Signatur
   top_k: topKRule,
   scatter: scatterRule,
 };
-

@@ -3,7 +3,7 @@
  * linear chains. What only a pass can break is a defect of farrier; E_STATE_ORDER a model can cause.
  */
 import { bug, FarrierError } from "../errors.js";
-import { topological, type Graph, type GraphState, type Node } from "./graph.js";
+import { topological, usersOf, type Graph, type GraphState, type Node } from "./graph.js";
 import { opTraits } from "./traits.js";
 import { proposalOf, signatureOf } from "./rules.js";
 import { printShape, sameShape } from "./shape.js";
@@ -11,9 +11,25 @@ import { printShape, sameShape } from "./shape.js";
 /** Throws unless `graph` is well formed; `pass` is what ran last, for the message. */
 export function verify(graph: Graph, pass: string): void {
   const order = topological(graph);
-  for (const node of order) verifyNode(graph, node, pass);
+  for (const node of order) {
+    // Nodes never change: one that was right stays right.
+    if (verified.has(node)) continue;
+    verifyNode(graph, node, pass);
+    verified.add(node);
+  }
   verifyInterface(graph, order, pass);
-  for (const state of graph.states) verifyChain(graph, state, order);
+  if (graph.states.length === 0) return;
+  const users = usersOf(graph);
+  for (const state of graph.states) verifyChain(graph, state, users);
+}
+
+const verified = new WeakSet<Node>();
+
+/** What depends on `start`, itself included, inputs before users. */
+function above(start: Node, users: ReadonlyMap<Node, readonly Node[]>): Node[] {
+  const found = new Set<Node>([start]);
+  for (const node of found) for (const user of users.get(node) ?? []) found.add(user);
+  return [...found].sort((a, b) => a.id - b.id);
 }
 
 function label(graph: Graph, node: Node): string {
@@ -83,8 +99,12 @@ function unique(names: readonly string[], what: string, pass: string): void {
  * A state is one buffer: version i + 1 overwrites version i, so whoever reads version i, directly or
  * through index maps, must come before its successor.
  */
-function verifyChain(graph: Graph, state: GraphState, order: readonly Node[]): void {
-  const versions = versionsOf(graph, state, order);
+function verifyChain(
+  graph: Graph,
+  state: GraphState,
+  users: ReadonlyMap<Node, readonly Node[]>,
+): void {
+  const versions = versionsOf(graph, state, users);
   /** The latest version that each node depends on; -1 for none. */
   const after = new Map<Node, number>();
   /** The oldest version that each index map of one shows. */
@@ -95,9 +115,9 @@ function verifyChain(graph: Graph, state: GraphState, order: readonly Node[]): v
       `${reader} reads version ${version} of the state, which version ${behind} has overwritten`,
       { where: `state ${JSON.stringify(state.name)}`, hint: "read the newest version" },
     );
-  for (const node of order) {
+  for (const node of above(state.initial, users)) {
     const own = versions.get(node);
-    const latest = node.inputs.reduce((max, input) => Math.max(max, after.get(input)!), -1);
+    const latest = node.inputs.reduce((max, input) => Math.max(max, after.get(input) ?? -1), -1);
     for (const input of node.inputs) {
       const version = shows.get(input);
       const limit = own === undefined ? latest : own - 1;
@@ -117,7 +137,11 @@ function verifyChain(graph: Graph, state: GraphState, order: readonly Node[]): v
 }
 
 /** The chain from `initial` to `final`, numbered; forks are errors. */
-function versionsOf(graph: Graph, state: GraphState, order: readonly Node[]): Map<Node, number> {
+function versionsOf(
+  graph: Graph,
+  state: GraphState,
+  users: ReadonlyMap<Node, readonly Node[]>,
+): Map<Node, number> {
   const where = `state ${JSON.stringify(state.name)}`;
   const chain: Node[] = [];
   let node: Node = state.final;
@@ -131,7 +155,7 @@ function versionsOf(graph: Graph, state: GraphState, order: readonly Node[]): Ma
     });
   chain.push(node);
   const versions = new Map(chain.reverse().map((version, index) => [version, index]));
-  for (const other of order)
+  for (const other of chain.flatMap((version) => users.get(version) ?? []))
     if (opTraits[other.op].updatesState && versions.has(other.inputs[0]!) && !versions.has(other))
       throw new FarrierError("E_STATE_ORDER", `${label(graph, other)} forks the chain`, { where });
   return versions;

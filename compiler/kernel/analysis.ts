@@ -55,6 +55,8 @@ const scalarNode = (node: Node): boolean => node.shape.every((dim) => isConst(di
 export class Analysis {
   readonly users: ReadonlyMap<Node, readonly Node[]>;
   readonly order: readonly Node[];
+  /** Those of them that a run computes. */
+  readonly computed: readonly Node[];
   readonly #weights: ReadonlySet<Node>;
   readonly #tabled = new Set<Node>();
   /** Per node, the largest number of the anchors that it depends on; -1 for none. */
@@ -70,7 +72,8 @@ export class Analysis {
     for (const node of this.order)
       if (this.#weights.has(node) && node.inputs.length > 0 && worthATable(node, this.#tabled))
         this.#tabled.add(node);
-    this.anchors = this.order.filter((node) => roles[node.op] === "anchor" && !this.isWeight(node));
+    this.computed = this.order.filter((node) => !this.#weights.has(node));
+    this.anchors = this.computed.filter((node) => roles[node.op] === "anchor");
     this.anchors.forEach((node, index) => this.#number.set(node, index));
     for (const node of this.order) {
       const own = this.#number.get(node) ?? -1;
@@ -146,7 +149,7 @@ export function epilogueRegion(
   // Its values are in memory only: later updates change them.
   if (anchor.op === "scatter") return region;
   const reached = (node: Node): boolean => node === anchor || region.has(node);
-  for (const node of analysis.order) {
+  for (const node of analysis.computed) {
     if (node.id <= anchor.id || blocked.has(node) || pushRules[node.op] === null) continue;
     // Elements that share bytes are written by the byte.
     if (isSubByte(node.dtype)) continue;

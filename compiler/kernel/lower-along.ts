@@ -28,7 +28,14 @@ import {
 import { someExpr, type Expr } from "../scalar/expr.js";
 import type { AlongDesc, ScatterDesc } from "./desc-along.js";
 import type { Store } from "./desc.js";
-import { blocked, epilogue, ForcedNode, lowerInto, readerFor, type LoweringContext } from "./lowering.js";
+import {
+  blocked,
+  epilogue,
+  ForcedNode,
+  lowerInto,
+  readerFor,
+  type LoweringContext,
+} from "./lowering.js";
 import { OperandNames, type PlannedKernel } from "./memory.js";
 import { isSubByte } from "./narrow.js";
 import { CannotPush, type Point } from "./push.js";

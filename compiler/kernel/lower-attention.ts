@@ -50,9 +50,11 @@ function scoreOf(
   at: Readonly<Record<string, Expr>>,
 ): Expr {
   const reader = readerFor(context);
-  return rewriteExpr([node.attrs.score], (expr) => {
-    if (isOp(expr, "param")) return expr.attr.name === "score" ? null : at[expr.attr.name]!;
-    if (!isOp(expr, "load")) return null;
+  return rewriteExpr([node.attrs.score], (expr, original) => {
+    if (isOp(original, "param"))
+      return original.attr.name === "score" ? null : at[original.attr.name]!;
+    // By the original: what is rebuilt around an operand's load may be nothing but that load.
+    if (!isOp(original, "load") || !isOp(expr, "load")) return null;
     const operand = node.inputs[Number(expr.attr.buffer.slice("input".length))]!;
     return reader.at(operand, delinearize(expr.args[0]!, operand.shape));
   })[0]!;

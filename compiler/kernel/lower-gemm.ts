@@ -236,7 +236,7 @@ function stagedNormalise(
     throw new ForcedNode(node, "it does not normalise the rows of the product");
   const x = reader().at(node.inputs[0]!, coords);
   stages.push(...normaliseStages(node, x, kExtent));
-  return normalisedValue(node, x);
+  return reader().round(normalisedValue(node, x), node.dtype);
 }
 
 function operandB(

@@ -2,19 +2,13 @@
 import { delinearize, ElementReader, linearize, throughMemory } from "../ir/element.js";
 import type { Node } from "../ir/graph.js";
 import { elements } from "../ir/shape.js";
-import { add, cast, coord, int, isConst, load, one, sub, substitute } from "../scalar/build.js";
+import { add, cast, coord, int, isConst, one, sub, substitute } from "../scalar/build.js";
 import { isOp, someExpr, type Expr } from "../scalar/expr.js";
 import { computeType } from "../scalar/function.js";
 import { roles, type Analysis } from "./analysis.js";
 import type { Store } from "./desc.js";
 import type { Materialised } from "./materialise.js";
-import {
-  elementOf,
-  OperandNames,
-  type Buffer,
-  type Memory,
-  type PlannedKernel,
-} from "./memory.js";
+import { elementOf, OperandNames, type Buffer, type Memory, type PlannedKernel } from "./memory.js";
 import { byteCount, isSubByte, packedByte } from "./narrow.js";
 import { CannotPush, pushThrough, type Point } from "./push.js";
 import type { Target } from "./target.js";
@@ -107,8 +101,9 @@ export function epilogue(
   const region = context.materialised.regions.get(anchor) ?? new Set<Node>();
   const needed = neededFor(exits, region);
   const reached = new Map<Node, readonly Point[]>([[anchor, points]]);
-  for (const node of context.analysis.order)
-    if (needed.has(node)) reached.set(node, pushThrough(node, reached, reader));
+  // Ids grow from inputs to users.
+  for (const node of [...needed].sort((a, b) => a.id - b.id))
+    reached.set(node, pushThrough(node, reached, reader));
   return exits.flatMap((exit) => reached.get(exit)!.map((point) => storeOf(context, exit, point)));
 }
 

@@ -61,24 +61,29 @@ export function partition(
   for (;;) {
     const materialised = materialise(graph, analysis, { blocked, forced, fuse: options.fuse });
     const attempt = new Attempt(graph, options, analysis, materialised, memory.fork());
-    try {
-      const result = attempt.run();
+    const result = attempt.run();
+    if (attempt.failures.length === 0) {
       memory.adopt(attempt.memory);
       return { ...result, memory, refusals };
-    } catch (thrown) {
-      const error = thrown instanceof NotElementwise ? unread(thrown) : thrown;
-      if (!(error instanceof BlockedNode || error instanceof ForcedNode)) throw error;
-      const cut = error instanceof BlockedNode ? blocked : forced;
-      if (cut.has(error.node)) throw unsupported(graph, [error.node], error.reason);
-      cut.add(error.node);
-      refusals.push({
-        node: nameIn(graph, error.node),
-        limit: error instanceof BlockedNode ? "epilogue" : "operand",
-        found: error.reason,
-      });
     }
+    const cutOf = (failure: CutNode): Set<Node> =>
+      failure instanceof BlockedNode ? blocked : forced;
+    const fresh = attempt.failures.filter((failure) => {
+      const cut = cutOf(failure);
+      return !cut.has(failure.node) && cut.add(failure.node);
+    });
+    const [first] = attempt.failures;
+    if (fresh.length === 0) throw unsupported(graph, [first!.node], first!.reason);
+    for (const failure of fresh)
+      refusals.push({
+        node: nameIn(graph, failure.node),
+        limit: failure instanceof BlockedNode ? "epilogue" : "operand",
+        found: failure.reason,
+      });
   }
 }
+
+type CutNode = BlockedNode | ForcedNode;
 
 /** A body met an anchor that no kernel of its own was planned for. */
 const unread = ({ node }: NotElementwise): ForcedNode =>
@@ -98,6 +103,8 @@ function unsupported(graph: Graph, nodes: readonly Node[], why: string): Farrier
 }
 
 class Attempt {
+  /** What broke kernels: layers are alike, and so are their failures. */
+  readonly failures: CutNode[] = [];
   readonly #kernels: PlannedKernel[] = [];
   readonly #context: LoweringContext;
 
@@ -129,16 +136,27 @@ class Attempt {
         roles[node.op] === "anchor" && !this.analysis.isWeight(node)
           ? node
           : this.materialised.producer.get(node);
-      if (producer === undefined) this.#kernels.push(lowerMap(this.#context, node));
+      if (producer === undefined) this.#try(() => [lowerMap(this.#context, node)]);
       else exits.set(producer, [...(exits.get(producer) ?? []), node]);
     }
-    for (const [anchor, nodes] of exits) this.#kernels.push(...this.#lower(anchor, nodes));
+    for (const [anchor, nodes] of exits) this.#try(() => this.#lower(anchor, nodes));
+    if (this.failures.length > 0) return { kernels: [], outputs: [] };
     for (const { node, from, to } of copies)
       this.#kernels.push(lowerCopy(this.#context, from, to, node));
     const outputs = this.graph.outputs.map((output, index) =>
       this.memory.buffers.get(`output:${output.name}:${index}`)!,
     );
     return { kernels: inOrder(this.#kernels), outputs };
+  }
+
+  #try(lower: () => readonly PlannedKernel[]): void {
+    try {
+      this.#kernels.push(...lower());
+    } catch (thrown) {
+      const error = thrown instanceof NotElementwise ? unread(thrown) : thrown;
+      if (!(error instanceof BlockedNode || error instanceof ForcedNode)) throw error;
+      this.failures.push(error);
+    }
   }
 
   #lower(anchor: Node, exits: readonly Node[]): readonly PlannedKernel[] {

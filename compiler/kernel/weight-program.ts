@@ -22,6 +22,7 @@ import {
 } from "../scalar/build.js";
 import type { Expr } from "../scalar/expr.js";
 import { exprType } from "../ir/element.js";
+import { sameShape } from "../ir/shape.js";
 import { Analysis, roles } from "./analysis.js";
 import { mapKernel, readerFor, sourceOf, type LoweringContext } from "./lowering.js";
 import {
@@ -114,11 +115,12 @@ const matrixSymbol = "matrix";
 function packStack(work: PackWork, packed: PackedWeight): PlannedKernel[] {
   const stack = packed.stack!;
   const pack = (matrix: number): PlannedKernel => packKernel(work, packed, matrix);
-  const [first, last] = [pack(0), pack(stack - 1)];
-  const next = stack > 2 ? sourcesOf(work, first, pack(1)) : null;
-  const regular = next !== null && sameLaunch(launched(first, next, stack - 1), last);
+  const first = pack(0);
+  if (stack === 1) return [first];
+  const second = pack(1);
+  const sources = sameBodies(first, second) ? sourcesOf(work, first, second) : null;
   return Array.from({ length: stack }, (_, matrix) =>
-    regular ? launched(first, next, matrix) : matrix === 0 ? first : pack(matrix),
+    sources === null ? pack(matrix) : launched(first, sources, matrix),
   );
 }
 
@@ -131,23 +133,19 @@ const launched = (kernel: PlannedKernel, sources: StackSources, matrix: number):
   symbols: new Map([[matrixSymbol, matrix]]),
 });
 
-function sameLaunch(a: PlannedKernel, b: PlannedKernel): boolean {
+function sameBodies(a: PlannedKernel, b: PlannedKernel): boolean {
   const [x, y] = [a.desc, b.desc];
-  if (x.family !== "map" || y.family !== "map") return false;
-  const [from, to] = [x.stores[0]!, y.stores[0]!];
-  return (
-    from.value === to.value &&
-    from.offset === to.offset &&
-    a.buffers.length === b.buffers.length &&
-    a.buffers.every((buffer, i) => buffer === b.buffers[i])
-  );
+  if (x.family !== "map" || y.family !== "map" || a.buffers.length !== b.buffers.length)
+    return false;
+  return x.stores[0]!.value === y.stores[0]!.value && x.stores[0]!.offset === y.stores[0]!.offset;
 }
 
 function sourcesOf(
-  { context, weight }: PackWork,
+  work: PackWork,
   first: PlannedKernel,
   second: PlannedKernel,
 ): StackSources | null {
+  const { context, weight } = work;
   const places = new Map<Node, { readonly list: readonly Node[]; readonly at: number }>();
   for (const node of below([weight.node]))
     if (isNode(node, "concat"))
@@ -156,6 +154,10 @@ function sourcesOf(
     const [from, to] = [buffer, second.buffers[i]].map((each) => places.get(each?.node as Node));
     if (buffer === second.buffers[i]) return () => buffer;
     if (from === undefined || from.list !== to?.list) return null;
+    // As many parts for each matrix, all of a kind.
+    const each = from.list.length / work.weight.packed!.stack!;
+    const alike = from.list.every((part) => sameKind(part, from.list[0]!));
+    if (!alike || to.at - from.at !== each || from.at >= each) return null;
     return (matrix: number): Buffer | undefined => {
       const node = from.list[from.at + matrix * (to.at - from.at)];
       return node === undefined ? undefined : sourceOf(context, node);
@@ -164,6 +166,9 @@ function sourcesOf(
   if (steps.includes(null)) return null;
   return (matrix) => steps.map((step) => step!(matrix)!);
 }
+
+const sameKind = (a: Node, b: Node): boolean =>
+  a.op === "constant" && a.dtype === b.dtype && sameShape(a.shape, b.shape);
 
 /** The kernel that packs a matrix, or a stack's at number `matrix`. */
 function packKernel(

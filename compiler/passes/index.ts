@@ -34,7 +34,7 @@ export function runPasses(
   for (const pass of passes) {
     const before = current;
     current = pass.run(current, context);
-    verify(current, pass.name);
+    if (current !== before) verify(current, pass.name);
     after(pass.name, current, current !== before);
   }
   return current;

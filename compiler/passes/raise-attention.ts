@@ -5,6 +5,7 @@
  */
 import { attention } from "../ir/build-anchor.js";
 import { reshape, transpose } from "../ir/build.js";
+import { dtypes } from "../ir/dtype.js";
 import { ElementReader, linearize, NotElementwise } from "../ir/element.js";
 import { isNode, topological, usersOf, type Graph, type Node } from "../ir/graph.js";
 import {
@@ -182,6 +183,8 @@ export const raiseAttention: Pass = {
     for (const node of topological(graph)) {
       // Where someone else wants the weights themselves, they have to be made anyway.
       if (node.op === "matmul" && (users.get(node.inputs[0]!)?.length ?? 0) > 1) continue;
+      // Attention rounds neither scores nor weights: what is spelled out in 16 bits does.
+      if (context.strict && dtypes[node.dtype].bits < 32) continue;
       const replacement = raised(graph, node, context);
       if (replacement !== null) replacements.set(node, replacement);
     }

@@ -1,5 +1,6 @@
 /** LayerNorm and RMSNorm as exporters spell them out: mean, square, root, quotient. */
 import { normalize } from "../ir/build.js";
+import { dtypes } from "../ir/dtype.js";
 import { isNode, topological, type Graph, type Node } from "../ir/graph.js";
 import { substituteNodes } from "../rewrite/substitute.js";
 import { eitherOf, numberOf, operandsOf, unbroadcast } from "./match.js";
@@ -79,6 +80,8 @@ export const raiseNorms: Pass = {
   run(graph, context) {
     const replacements = new Map<Node, Node>();
     for (const node of topological(graph)) {
+      // A normalisation rounds once: what is spelled out in 16 bits rounds at every step.
+      if (context.strict && dtypes[node.dtype].bits < 32) continue;
       const replacement = raised(graph, node, context);
       if (replacement !== null) replacements.set(node, replacement);
     }

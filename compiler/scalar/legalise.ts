@@ -22,6 +22,7 @@ import {
 } from "./approximations.js";
 import type { Native } from "./approximations.js";
 import * as build from "./build.js";
+import { expandDouble } from "./doubles.js";
 import { isOp, type Expr, type ExprOp } from "./expr.js";
 import { mod, pow } from "./power.js";
 import { ceil, floor, round, trunc } from "./rounding.js";
@@ -70,7 +71,7 @@ function withoutCancellation(native: Native, node: Expr): Expr | null {
 function legaliseDouble(native: Native, node: Expr): Expr | null {
   if (isOp(node, "rsqrt") && !native.has("rsqrt.f64"))
     return build.div(d(1), build.unary("sqrt", node.args[0]!));
-  return null;
+  return expandDouble(native, node);
 }
 
 /**

@@ -11,10 +11,8 @@ const f = (value: number): Expr => build.constant(value, "f32");
 const i = (value: number): Expr => build.constant(value, "i32");
 const and = (a: Expr, b: Expr): Expr => build.binary("and", a, b);
 const or = (a: Expr, b: Expr): Expr => build.binary("or", a, b);
-const shl = (a: Expr, count: number): Expr =>
-  count === 0 ? a : build.binary("shl", a, i(count));
-const shr = (a: Expr, count: number): Expr =>
-  count === 0 ? a : build.binary("shr", a, i(count));
+const shl = (a: Expr, count: number): Expr => (count === 0 ? a : build.binary("shl", a, i(count)));
+const shr = (a: Expr, count: number): Expr => (count === 0 ? a : build.binary("shr", a, i(count)));
 
 /** A float type that no target has arithmetic on, nor loads of. */
 export const isTinyFloat = (dtype: DType): boolean =>

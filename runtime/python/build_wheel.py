@@ -1,7 +1,8 @@
 """
-A PEP 517 backend of the standard library alone: the package's files, and libfarrier.so of this checkout where it is
-built, as a wheel. `pip install runtime/python` then needs no network and no setuptools.
+A PEP 517 backend of the standard library alone: the package's files, and libfarrier.so of this checkout
+where it is built, as a wheel. `pip install runtime/python` then needs no network and no setuptools.
 """
+
 from __future__ import annotations
 
 import base64
@@ -26,15 +27,17 @@ def _read(name: str) -> str:
 def _project() -> Tuple[str, str]:
     """Version and description; Python 3.9 has no TOML reader."""
     text = _read("pyproject.toml")
-    found = {key: value for key, value in re.findall(r'^(version|description) = "(.*)"$', text, re.M)}
+    found = {
+        key: value for key, value in re.findall(r'^(version|description) = "(.*)"$', text, re.M)
+    }
     return found["version"], found["description"]
 
 
 def _metadata() -> str:
     version, description = _project()
     return (
-        f"Metadata-Version: 2.1\nName: {NAME}\nVersion: {version}\nSummary: {description}\nLicense: MIT\n"
-        f"Requires-Python: >=3.9\nDescription-Content-Type: text/markdown\n\n{_read('README.md')}"
+        f"Metadata-Version: 2.1\nName: {NAME}\nVersion: {version}\nSummary: {description}\n"
+        f"License: MIT\nRequires-Python: >=3.9\nDescription-Content-Type: text/markdown\n\n{_read('README.md')}"
     )
 
 
@@ -48,6 +51,10 @@ def _package() -> Dict[str, bytes]:
     return files
 
 
+def _hash(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+
+
 def _write(directory: str, files: Dict[str, bytes], tag: str) -> str:
     version, _ = _project()
     info = f"{NAME}-{version}.dist-info"
@@ -56,10 +63,7 @@ def _write(directory: str, files: Dict[str, bytes], tag: str) -> str:
     pure = "true" if tag.endswith("any") else "false"
     wheel = f"Wheel-Version: 1.0\nGenerator: {NAME}\nRoot-Is-Purelib: {pure}\nTag: {tag}\n"
     files[f"{info}/WHEEL"] = wheel.encode()
-    record = "".join(
-        f"{name},sha256={base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()},{len(data)}\n"
-        for name, data in files.items()
-    )
+    record = "".join(f"{name},sha256={_hash(data)},{len(data)}\n" for name, data in files.items())
     files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
     wheel_name = f"{NAME}-{version}-{tag}.whl"
     with zipfile.ZipFile(os.path.join(directory, wheel_name), "w", zipfile.ZIP_DEFLATED) as archive:
@@ -85,7 +89,9 @@ def build_editable(directory: str, settings: Any = None, metadata: Optional[str]
 def build_sdist(directory: str, settings: Any = None) -> str:
     version, _ = _project()
     name = f"{NAME}-{version}"
-    with tarfile.open(os.path.join(directory, f"{name}.tar.gz"), "w:gz", format=tarfile.PAX_FORMAT) as archive:
+    with tarfile.open(
+        os.path.join(directory, f"{name}.tar.gz"), "w:gz", format=tarfile.PAX_FORMAT
+    ) as archive:
         for path in ["pyproject.toml", "build_wheel.py", "README.md", *_package()]:
             if not path.endswith(".so"):
                 archive.add(os.path.join(ROOT, path), f"{name}/{path}")

@@ -123,6 +123,8 @@ export function registersOf(shape: AttentionShape): number {
 }
 
 const sharedOfMultiprocessor = 164 * 1024;
+/** An H200's: the text runs on any GPU, and is chosen for this one. */
+const multiprocessors = 132;
 
 export function residentBlocks(shape: AttentionShape): number {
   const byShared = Math.floor(sharedOfMultiprocessor / (shape.sharedBytes + 1024));
@@ -149,7 +151,7 @@ function* configurations(): Generator<Sm80MmaAttentionConfig> {
 }
 
 /** Estimated cycles of the slowest multiprocessor. */
-function estimate(desc: AttentionDesc, shape: AttentionShape, multiprocessors: number): number {
+function estimate(desc: AttentionDesc, shape: AttentionShape): number {
   const { extents } = desc;
   const size = (extent: AttentionDesc["extents"]["b"], cap: number): number =>
     Math.min(cap, rangeOf(extent).max);
@@ -193,7 +195,7 @@ export function attentionCandidates(
       registersOf(shape) * shape.threads > 65536
     )
       continue;
-    scored.push({ config, cycles: estimate(desc, shape, target.multiprocessors ?? 132) });
+    scored.push({ config, cycles: estimate(desc, shape) });
   }
   return scored
     .sort((x, y) => x.cycles - y.cycles)

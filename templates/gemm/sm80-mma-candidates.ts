@@ -17,16 +17,19 @@ import {
 const kept = 32;
 const maxAccumulators = 128;
 
-/** Cycles and bytes per cycle of one multiprocessor, between an A100 and an H200. */
+/** Cycles and bytes per cycle of one multiprocessor, fitted to an H200: see docs/performance.md. */
 const machine = {
+  multiprocessors: 132,
   /** Multiply-adds of 16-bit `mma.sync`. */
-  products: 1200,
+  products: 1000,
   shared: 128,
-  dram: 19,
-  l2: 30,
+  dram: 17.5,
+  l2: 38,
+  /** Of one tile that is waited for. */
+  arriving: 80,
   /** From a request to its data: in L2, and in DRAM under load. */
-  latency: 900,
-  dramLatency: 2000,
+  latency: 270,
+  dramLatency: 3000,
   sharedBytes: 164 * 1024,
   registers: 65536,
 } as const;
@@ -134,13 +137,16 @@ export function estimate(shape: GemmShape, sizes: Sizes): number {
   const tensor = (bm * bn * bk) / machine.products;
   const fragments = warpsM * warpsN * (shape.warpRows + shape.warpColumns) * bk * 2;
   const shared = (fragments + (bm + bn) * bk * 2) / machine.shared;
-  const body = shape.a.copy === null ? 1.4 : 1;
-  // Barriers and first fragments show where few warps share a multiprocessor.
-  const bubble = (60 + 30 * (shape.steps % 2)) / Math.min(2, resident);
-  // What was asked for must be there when the tile before it has been multiplied.
-  const stall = Math.max(0, machine.latency - (stages - 1.25) * tensor * resident) / resident;
-  const computing = rounds * tiles * (Math.max(tensor, shared) * body + bubble + stall);
   const valid = Math.min(bm, rows);
+  const body = shape.a.copy === null ? 1.65 : 1;
+  // Barriers and first fragments show where few warps share a multiprocessor.
+  const bubble = (165 + 30 * (shape.steps % 2)) / Math.min(2, resident);
+  // What was asked for must be there when the tile before it has been multiplied.
+  const arrival = machine.latency + ((valid + bn) * bk * 2) / machine.arriving;
+  const stall = Math.max(0, arrival - (stages - 1.7) * tensor * resident) / resident;
+  // A block that is alone on its multiprocessor has nothing beside its own waits.
+  const product = Math.max(tensor, shared) * (resident === 1 ? 1.09 : 1);
+  const computing = rounds * tiles * (product * body + bubble + stall);
   const traffic = (batch * (wide * rows + tall * columns) * depth * 2) / used;
   const flight = resident * (stages - 1) * (valid + bn) * bk * 2;
   const dram =
@@ -154,11 +160,11 @@ export function estimate(shape: GemmShape, sizes: Sizes): number {
     (sizes.stages *
       Math.ceil((valid * 32) / shape.threads) *
       Math.ceil(depth / 2048) *
-      700 *
+      900 *
       rounds) /
     resident;
-  const storing = ((rounds * bm * bn * 8 * warpsK) / machine.shared) * 1.5 + 600;
-  const starting = machine.latency + 100 * stages;
+  const storing = ((rounds * bm * bn * 8 * warpsK) / machine.shared) * 3 + 600;
+  const starting = machine.latency + 250 * stages;
   return Math.max(computing, moving) + statistics + storing + starting;
 }
 
@@ -173,7 +179,7 @@ export function gemmCandidates(desc: GemmDesc, target: Target): readonly Sm80Mma
     depth: rangeOf(desc.kExtent).max,
     batch: desc.batchExtents.reduce((product, extent) => product * rangeOf(extent).max, 1),
     stages: desc.stages.length,
-    multiprocessors: target.multiprocessors ?? 132,
+    multiprocessors: machine.multiprocessors,
   };
   const limit = target.sharedBytes ?? 48 * 1024;
   const key = JSON.stringify([

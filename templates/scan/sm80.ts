@@ -7,12 +7,7 @@ import { convertRegister } from "../../compiler/codegen/ptx/arithmetic.js";
 import type { PtxBuilder, Value } from "../../compiler/codegen/ptx/builder.js";
 import { machineType, ptx } from "../../compiler/codegen/ptx/instructions.js";
 import { emitStores } from "../../compiler/codegen/ptx/memory.js";
-import {
-  combine,
-  identity,
-  shuffleLast,
-  shuffleUp,
-} from "../../compiler/codegen/ptx/reduction.js";
+import { combine, identity, shuffleLast, shuffleUp } from "../../compiler/codegen/ptx/reduction.js";
 import { RowKernel, type RowsConfig, type RowsView } from "../../compiler/codegen/ptx/rows.js";
 
 /** Holes of `sm80.ptx.hbs` besides the kernel's header. */

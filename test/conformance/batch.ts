@@ -110,7 +110,10 @@ async function execute(
     );
     const results = await model.run(inputs);
     return new Map(
-      Object.entries(results).map(([name, { dtype, shape, bytes }]) => [name, { dtype, shape, bytes }]),
+      Object.entries(results).map(([name, { dtype, shape, bytes }]) => [
+        name,
+        { dtype, shape, bytes },
+      ]),
     );
   } finally {
     await model.close();
@@ -129,7 +132,8 @@ function kernelsOf({ lowered }: Prepared): number {
     ),
   );
   const outputs = lowered.graphs[0]!.graph.outputs.length;
-  if (written.size < outputs) throw new Error(`kernels write ${written.size} of ${outputs} outputs`);
+  if (written.size < outputs)
+    throw new Error(`kernels write ${written.size} of ${outputs} outputs`);
   return steps.length;
 }
 

@@ -13,7 +13,8 @@ export interface Result {
 }
 
 function close(found: number, wanted: number): boolean {
-  if (Number.isNaN(found) || Number.isNaN(wanted)) return Number.isNaN(found) === Number.isNaN(wanted);
+  if (Number.isNaN(found) || Number.isNaN(wanted))
+    return Number.isNaN(found) === Number.isNaN(wanted);
   if (found === wanted) return true;
   return Math.abs(found - wanted) <= absolute + relative * Math.abs(wanted);
 }
@@ -34,7 +35,10 @@ export function difference(result: Result | undefined, wanted: CaseTensor): stri
   if (result.dtype !== dtype || result.shape.join() !== shape.join())
     return `${name} is ${result.dtype}[${result.shape.join(", ")}], expected ${dtype}[${shape.join(", ")}]`;
   const count = shape.reduce((product, dim) => product * dim, 1);
-  const [left, right] = [readElements(dtype, result.bytes, count), readElements(dtype, bytes, count)];
+  const [left, right] = [
+    readElements(dtype, result.bytes, count),
+    readElements(dtype, bytes, count),
+  ];
   const at = firstDifference(left, right, isFloat(dtype));
   return at < 0 ? null : `${name}[${at}] is ${left[at]}, expected ${right[at]}`;
 }

@@ -20,10 +20,12 @@ export interface PoolOptions {
   readonly processes: number;
   readonly batch: number;
   readonly onVerdicts: (verdicts: readonly Verdict[]) => void;
+  /** Another worker, for tests. */
+  readonly script?: string;
 }
 
 const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-const script = fileURLToPath(new URL(`./worker.${extension}`, import.meta.url));
+const ownScript = fileURLToPath(new URL(`./worker.${extension}`, import.meta.url));
 
 const lost = (directory: string, reason: string): Verdict => ({
   directory,
@@ -37,11 +39,14 @@ const lost = (directory: string, reason: string): Verdict => ({
 class Worker {
   #child: ChildProcess | null = null;
 
-  constructor(readonly device: string) {}
+  constructor(
+    readonly device: string,
+    readonly script: string,
+  ) {}
 
   /** The verdicts, or the case that was running when the process died. */
   run(directories: readonly string[]): Promise<readonly Verdict[] | { died: string | null }> {
-    this.#child ??= fork(script, [], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+    this.#child ??= fork(this.script, [], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
     const child = this.#child;
     return new Promise((resolve) => {
       let running: string | null = null;
@@ -90,7 +95,7 @@ export async function runAll(directories: readonly string[], options: PoolOption
   for (let i = 0; i < directories.length; i += options.batch)
     batches.push(directories.slice(i, i + options.batch));
   const serve = async (): Promise<void> => {
-    const worker = new Worker(options.device);
+    const worker = new Worker(options.device, options.script ?? ownScript);
     for (let batch = batches.shift(); batch !== undefined; batch = batches.shift())
       await runSurviving(worker, batch, options.onVerdicts);
     worker.stop();

@@ -55,7 +55,9 @@ function summary(options: Options, verdicts: readonly Verdict[], seconds: number
   }
   const lines = [...groups]
     .sort(([, a], [, b]) => b.length - a.length)
-    .map(([kind, each]) => `${String(each.length).padStart(5)}  ${kind}: ${namesOf(options, each)}`);
+    .map(
+      ([kind, each]) => `${String(each.length).padStart(5)}  ${kind}: ${namesOf(options, each)}`,
+    );
   const fixed = verdicts.filter((each) => each.fixed.length > 0).length;
   const kernels = verdicts.reduce((total, each) => total + each.kernels, 0);
   return [
@@ -86,13 +88,15 @@ async function main(): Promise<number> {
     for (const each of made) report(options, each);
     if (process.stderr.isTTY) process.stderr.write(`${verdicts.length} of ${cases.length}\r`);
   };
-  const processes = options.device === "cpu" ? Math.min(8, availableParallelism()) : 1;
+  const processes = Math.min(options.device === "cpu" ? 8 : 4, availableParallelism());
   await runAll(cases, { device: options.device, processes, batch: batchSize, onVerdicts });
   const seconds = (performance.now() - started) / 1000;
   const failures = verdicts.filter(({ passed }) => !passed).length;
   if (options.json) {
     const passed = verdicts.length - failures;
-    process.stdout.write(`${JSON.stringify({ event: "summary", passed, failed: failures, seconds })}\n`);
+    process.stdout.write(
+      `${JSON.stringify({ event: "summary", passed, failed: failures, seconds })}\n`,
+    );
   } else process.stdout.write(`${summary(options, verdicts, seconds).join("\n")}\n`);
   return failures > 0 || verdicts.length === 0 ? 1 : 0;
 }

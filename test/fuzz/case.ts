@@ -52,3 +52,10 @@ export function describeCase(found: FuzzCase): string {
   const at = bindings.some((text) => text !== "") ? ` with ${bindings.join("; ")}` : "";
   return `seed ${found.seed}${at}\n${printGraph(found.graph)}`;
 }
+
+export const allVariants: readonly Variant[] = [
+  { strict: false, fuse: true },
+  { strict: true, fuse: true },
+  { strict: false, fuse: false },
+  { strict: true, fuse: false },
+];

@@ -1,5 +1,6 @@
 /** Further families on a CPU: goldens of transformers where there are, the evaluator for the rest. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { lower } from "../../compiler/compile.js";
 import { ModelDirectory } from "../../compiler/frontend/files/source-file.js";
 import {
   tinyDirectory,
@@ -8,6 +9,7 @@ import {
 } from "../../compiler/frontend/huggingface/families.testing.js";
 import { importHuggingFace } from "../../compiler/frontend/huggingface/import.js";
 import { idsOf, run } from "../../compiler/frontend/huggingface/models.testing.js";
+import { isConst } from "../../compiler/scalar/build.js";
 import { asInput, bundleOf, fixture, golden, isas, loaded, reference, relRms } from "../support.js";
 import { compare, numbersOf } from "../support.js";
 
@@ -65,6 +67,28 @@ describe.each(["gemma2", "phi3", "opt", "gpt_neox"] as const)("%s", (family) => 
     expect(compare(all!, reference!, [found.length]).relRms).toBeLessThanOrEqual(bound);
     await model.close();
   });
+});
+
+describe("a window", () => {
+  it("bounds the keys that the kernel reads, with caches and without", async () => {
+    const lowered = await lower(mistralWith(3), { target: ["cpu"], dims });
+    const full = await lower(mistralWith(null), { target: ["cpu"], dims });
+    const firsts = ({ targets }: typeof lowered): boolean[] =>
+      targets[0]!.partitions.flatMap(({ partition }) =>
+        partition.kernels.flatMap(({ desc }) =>
+          desc.family === "attention" ? [isConst(desc.bounds.first, 0)] : [],
+        ),
+      );
+    // Two layers in each of three entries.
+    expect(firsts(lowered)).toEqual(Array<boolean>(6).fill(false));
+    expect(firsts(full)).toEqual(Array<boolean>(6).fill(true));
+  });
+
+  function mistralWith(window: number | null): ReturnType<typeof importHuggingFace> {
+    const directory = tinyDirectory(tinyModels.mistral.config, { sliding_window: window });
+    directories.push(directory);
+    return importHuggingFace(ModelDirectory.at(directory.path), { dtype: "f32", dims });
+  }
 });
 
 describe.each(["bert", "published/bert"])("%s", (name) => {

@@ -23,6 +23,19 @@ void copy(void* const* b, const int64_t* s, int64_t task, void* scratch) {
 }
 `;
 
+/** A bundle without the values of its sources. */
+export const withoutWeights = (parts: BundleParts): BundleParts => ({
+  ...parts,
+  plan: {
+    ...parts.plan,
+    sources: (parts.plan["sources"] as object[]).map((source) => ({
+      ...source,
+      from: { kind: "none" },
+    })),
+  },
+  weights: [],
+});
+
 export function copyBundle(): BundleParts {
   const spec = (prefix: string): object[] =>
     dtypes.map(([dtype]) => ({

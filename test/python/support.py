@@ -1,4 +1,5 @@
 """What the Python tests share: the bundles that python.test.ts made, fixtures, safetensors."""
+
 import json
 import os
 import struct
@@ -50,7 +51,7 @@ def rel_rms(found, wanted):
 
 class Case(unittest.TestCase):
     def fails(self, code, text, body, status=2):
-        """`body` raises a FarrierError with that code, whose text begins with it and holds `text`."""
+        """`body` raises a FarrierError with that code, whose text holds `text`."""
         with self.assertRaises(farrier.FarrierError) as caught:
             body()
         error = caught.exception

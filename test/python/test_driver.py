@@ -1,4 +1,5 @@
-"""The path of a GPU, on a stand-in for its driver: host arrays, and arrays of a stand-in for a GPU's framework."""
+"""The path of a GPU on a stand-in for its driver: host arrays, and a stand-in for CuPy's."""
+
 import os
 import sys
 import types
@@ -36,15 +37,26 @@ class HostArrays(Case):
         state = self.model.create_state()
         self.fails("E_RT_INDEX", "negative", lambda: self.model(x=-self.x, state=state))
         self.fails("E_RT_STATE", "needs a state", lambda: self.model(x=self.x))
-        self.fails("E_RT_INPUT", "not dense", lambda: self.model(x=np.zeros((3, 2), np.float32).T, state=state))
-        self.fails("E_UNSUPPORTED", "host arrays", lambda: self.model.entry().record(x=self.x, state=state), 3)
+        self.fails(
+            "E_RT_INPUT",
+            "not dense",
+            lambda: self.model(x=np.zeros((3, 2), np.float32).T, state=state),
+        )
+        self.fails(
+            "E_UNSUPPORTED",
+            "host arrays",
+            lambda: self.model.entry().record(x=self.x, state=state),
+            3,
+        )
         self.fails("E_OPTION", "no memory on a GPU", lambda: self.model.create_state("numpy"))
         self.assertEqual(self.model(x=self.x, state=state).y[1, 2], 36.5)
 
     def test_weights_of_the_host_are_copied(self):
         scale = np.array([1, 1, 1, 1], np.float32)
-        with farrier.load(bundle("scale"), "cuda", weights={"scale": scale}) as model:
-            self.assertEqual(model(x=self.x, state=model.create_state()).y[0].tolist(), [2.5, 4.5, 6.5])
+        with farrier.load(bundle("scale-none"), "cuda", weights={"scale": scale}) as model:
+            self.assertEqual(
+                model(x=self.x, state=model.create_state()).y[0].tolist(), [2.5, 4.5, 6.5]
+            )
             self.assertEqual(model.device, "cuda:0")
 
 
@@ -59,10 +71,10 @@ class DeviceArrays(Case):
 
     @classmethod
     def tearDownClass(cls):
-        from farrier import _frameworks
+        from farrier import _registry
 
         del sys.modules["cupy"]
-        _frameworks._frameworks.pop("cupy", None)
+        _registry._frameworks.pop("cupy", None)
 
     def test_are_used_where_they_are(self):
         cupy = sys.modules["cupy"]
@@ -85,7 +97,11 @@ class DeviceArrays(Case):
             recording()
             self.fails("E_RT_INDEX", "negative", recording.check)
         self.assertEqual(state["total"].host.tolist(), [5])
-        self.fails("E_RT_INPUT", "one framework", lambda: model(x=x, offset=np.zeros(2, np.float32), state=state))
+        self.fails(
+            "E_RT_INPUT",
+            "one framework",
+            lambda: model(x=x, offset=np.zeros(2, np.float32), state=state),
+        )
         cpu = farrier.load(bundle("scale"))
         self.fails("E_RT_INPUT", "is on cuda:0, the model on cpu", lambda: cpu(x=x))
         model.close()
@@ -102,7 +118,12 @@ def stand_in():
             memory = np.zeros(size + 512, np.uint8)
             start = -memory.ctypes.data % 512
             self.host = memory[start : start + size].view(dtype).reshape(shape)
-            self.shape, self.dtype, self.flags, self.nbytes = self.host.shape, self.host.dtype, self.host.flags, size
+            self.shape, self.dtype, self.flags, self.nbytes = (
+                self.host.shape,
+                self.host.dtype,
+                self.host.flags,
+                size,
+            )
             self.device = types.SimpleNamespace(id=0)
             self.data = types.SimpleNamespace(ptr=self.host.ctypes.data)
 
@@ -123,8 +144,10 @@ def stand_in():
 
     module.ndarray, module.empty, module.full, module.dtype = ndarray, ndarray, full, np.dtype
     module.cuda = types.SimpleNamespace(
-        Device=Device, get_current_stream=lambda device: types.SimpleNamespace(ptr=0),
-        runtime=types.SimpleNamespace(getDevice=lambda: 0, streamIsCapturing=lambda stream: False))
+        Device=Device,
+        get_current_stream=lambda device: types.SimpleNamespace(ptr=0),
+        runtime=types.SimpleNamespace(getDevice=lambda: 0, streamIsCapturing=lambda stream: False),
+    )
     return module
 
 

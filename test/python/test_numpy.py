@@ -1,4 +1,5 @@
 """Bundles on a CPU with NumPy."""
+
 import copy
 import gc
 import pickle
@@ -73,7 +74,9 @@ class Gpt2(Case):
     def test_infers_shapes(self):
         entry = self.model.entry()
         self.assertEqual(entry.infer_shapes(input_ids=(2, 5)), {"logits": ((2, 5, 256), "f32")})
-        self.assertEqual(entry.infer_shapes(input_ids=self.ids)["logits"][0], (*self.ids.shape, 256))
+        self.assertEqual(
+            entry.infer_shapes(input_ids=self.ids)["logits"][0], (*self.ids.shape, 256)
+        )
         self.fails("E_RT_PROFILE", "seq=1000", lambda: entry.infer_shapes(input_ids=(2, 1000)))
 
     def test_is_the_same_from_many_threads(self):
@@ -109,13 +112,13 @@ class Gpt2(Case):
 
     def test_takes_its_weights_from_a_live_model(self):
         weights = safetensors("gpt2", "hf", "model.safetensors")
-        wanted = self.model(self.ids).logits
         none = bundle("gpt2-none")
         self.fails("E_WEIGHTS", "has no values", lambda: farrier.load(none))
         short = {name.replace("transformer.", ""): tensor for name, tensor in weights.items()}
         for tensors in (weights, short):
             with farrier.load(none, weights=tensors) as model:
-                self.assertTrue(np.array_equal(model(self.ids).logits, wanted))
+                wanted = model(self.ids).logits
+                self.assertLessEqual(rel_rms(wanted, self.golden["logits"]), 2e-6)
                 self.assertLess(model.weight_bytes, self.model.weight_bytes)
         # Borrowed: a change of the tensor is seen.
         mine = dict(weights)
@@ -136,9 +139,14 @@ class Gpt2(Case):
         self.fails("E_WEIGHTS", "compiled for", load(wte[:-1]))
         self.fails("E_WEIGHTS", "not dense", load(np.asfortranarray(wte)))
         self.fails("E_WEIGHTS", "not an array", load([1, 2]))
-        self.fails("E_WEIGHTS", "none of the tensors", lambda: farrier.load(none, weights={"a": wte}))
+        self.fails(
+            "E_WEIGHTS", "none of the tensors", lambda: farrier.load(none, weights={"a": wte})
+        )
+        self.fails("E_WEIGHTS", "of its own", lambda: farrier.load(bundle("gpt2"), weights=weights))
         del weights["transformer.wte.weight"]
-        self.fails("E_WEIGHTS", "transformer.wte.weight", lambda: farrier.load(none, weights=weights))
+        self.fails(
+            "E_WEIGHTS", "transformer.wte.weight", lambda: farrier.load(none, weights=weights)
+        )
 
 
 class Scale(Case):
@@ -278,20 +286,26 @@ class Scale(Case):
 
     def test_tells_progress_and_can_be_cancelled(self):
         seen = []
-        farrier.load(bundle("scale"), on_progress=lambda done, total: seen.append((done, total))).close()
+        farrier.load(
+            bundle("scale"), on_progress=lambda done, total: seen.append((done, total))
+        ).close()
         self.assertEqual(seen[-1][0], seen[-1][1])
 
         def cancel(done, total):
             raise KeyboardInterrupt
 
-        self.assertRaises(KeyboardInterrupt, lambda: farrier.load(bundle("scale"), on_progress=cancel))
+        self.assertRaises(
+            KeyboardInterrupt, lambda: farrier.load(bundle("scale"), on_progress=cancel)
+        )
 
     def test_errors_travel(self):
         with self.assertRaises(farrier.FarrierError) as caught:
             self.model(x=self.x, entry="no")
         for again in (pickle.loads(pickle.dumps(caught.exception)), copy.copy(caught.exception)):
-            self.assertEqual((again.code, again.exit_status, str(again)),
-                             (caught.exception.code, 2, str(caught.exception)))
+            self.assertEqual(
+                (again.code, again.exit_status, str(again)),
+                (caught.exception.code, 2, str(caught.exception)),
+            )
 
 
 class DTypes(Case):
@@ -302,9 +316,15 @@ class DTypes(Case):
     def test_bits_come_back(self):
         bits = np.random.default_rng(1).integers(0, 256, (3, 16), np.uint8)
         inputs = {
-            "bool": bits[:, :8] > 127, "u16": bits.view(np.uint16), "f16": bits.view(np.float16), "bf16": bits.view(np.uint16),
-            "e4m3fn": bits[:, :8].copy(), "e8m0": bits[:, 8:].copy(),
-            "i4": bits[:, :4].copy(), "u2": bits[:, :2].copy(), "e2m1": bits[:, 4:8].copy(),
+            "bool": bits[:, :8] > 127,
+            "u16": bits.view(np.uint16),
+            "f16": bits.view(np.float16),
+            "bf16": bits.view(np.uint16),
+            "e4m3fn": bits[:, :8].copy(),
+            "e8m0": bits[:, 8:].copy(),
+            "i4": bits[:, :4].copy(),
+            "u2": bits[:, :2].copy(),
+            "e2m1": bits[:, 4:8].copy(),
         }
         out = self.model(**inputs)
         for name, array in inputs.items():
@@ -329,25 +349,38 @@ class DTypes(Case):
         self.assertEqual(out.out_i4.shape, (2, 4))
 
     def test_refuses_other_bits(self):
-        self.fails("E_RT_INPUT", "is u8, expected u16", lambda: self.model(u16=np.zeros((2, 8), np.uint8)))
-        self.fails("E_RT_INPUT", "is i16, expected bf16", lambda: self.model(bf16=np.zeros((2, 8), np.int16)))
+        self.fails(
+            "E_RT_INPUT", "is u8, expected u16", lambda: self.model(u16=np.zeros((2, 8), np.uint8))
+        )
+        self.fails(
+            "E_RT_INPUT",
+            "is i16, expected bf16",
+            lambda: self.model(bf16=np.zeros((2, 8), np.int16)),
+        )
         self.fails("E_RT_INPUT", "shape", lambda: self.model(i4=np.zeros((2, 8), np.uint8)))
 
 
 class Package(Case):
     def python(self, program, **environment):
         return subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True,
-            env={"PYTHONPATH": f"{ROOT}/runtime/python", "PATH": "/usr/bin:/bin", **environment})
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            env={"PYTHONPATH": f"{ROOT}/runtime/python", "PATH": "/usr/bin:/bin", **environment},
+        )
 
     def test_needs_nothing_to_be_imported(self):
         program = "import sys, farrier; sys.exit(any(m in sys.modules for m in ('numpy', 'torch', 'cupy')))"
         self.assertEqual(self.python(program).returncode, 0)
 
     def test_says_where_the_library_should_be(self):
-        run = self.python("import farrier; farrier.machine()", FARRIER_LIBRARY="/nowhere/libfarrier.so")
+        run = self.python(
+            "import farrier; farrier.machine()", FARRIER_LIBRARY="/nowhere/libfarrier.so"
+        )
         self.assertIn("E_NO_ADDON: FARRIER_LIBRARY is", run.stderr)
-        run = self.python("import farrier; farrier.machine()", FARRIER_LIBRARY="/lib/x86_64-linux-gnu/libc.so.6")
+        run = self.python(
+            "import farrier; farrier.machine()", FARRIER_LIBRARY="/lib/x86_64-linux-gnu/libc.so.6"
+        )
         self.assertIn("E_NO_ADDON", run.stderr)
 
     def test_knows_the_machine(self):

@@ -28,6 +28,8 @@ const native: ReadonlySet<string> = new Set([
   "mod",
   "rsqrt",
   "rsqrt.f64",
+  // By libm.
+  ...["exp.f64", "exp2.f64", "log.f64", "log2.f64", "tanh.f64", "pow.f64"],
 ]);
 
 /** A C scope under construction. */
@@ -266,6 +268,16 @@ export class CEmitter {
   #index(node: Expr, block: Block, home: Block): string {
     const depthOf = (leaves: readonly Expr[]): number => this.#outermost(leaves, block).depth;
     const monomials = polynomialOf(node);
+    // A product too large to be expanded is its own only atom.
+    if (monomials.some(({ atoms }) => atoms.includes(node)))
+      return this.define(
+        node,
+        home,
+        spell(
+          node,
+          node.args.map((arg) => this.#value(arg, block)),
+        ),
+      );
     const depths = monomials.map(({ atoms }) => depthOf(atoms.flatMap(leavesOf)));
     const deepest = Math.max(...depths);
     const outer = monomials.filter((_, index) => depths[index]! < deepest);

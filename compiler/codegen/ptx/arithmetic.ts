@@ -1,5 +1,5 @@
 /** Operators of the expression language on registers: one instruction, or a few composed ones. */
-import { bug } from "../../errors.js";
+import { bug, FarrierError } from "../../errors.js";
 import { dtypes, isFloat, type DType } from "../../ir/dtype.js";
 import type { BinaryOp, UnaryOp } from "../../scalar/expr.js";
 import { immediate, isImmediate, type PtxBuilder, type Value } from "./builder.js";
@@ -115,6 +115,10 @@ export function emitUnary(b: PtxBuilder, op: UnaryOp, x: Value): Value {
     return b.op(`rcp.rn.${type}`, type, root);
   }
   const instruction = unaryInstruction[op][type];
+  if (instruction === undefined && type === "f64")
+    throw new FarrierError("E_TYPE_UNSUPPORTED", `the PTX back end has no ${op} of f64`, {
+      hint: "compute it in f32",
+    });
   if (instruction === undefined)
     throw bug(`no PTX instruction for ${op} on ${type}: legalise it first`);
   return b.op(instruction, type, x);

@@ -63,17 +63,19 @@ export function literal(
 export const add = (s: Scope, a: Node, b: Node): Node => map(s.g, primitive("add"), [a, b]);
 export const multiply = (s: Scope, a: Node, b: Node): Node => map(s.g, primitive("mul"), [a, b]);
 
-/** A number in the model's arithmetic. */
-const number = (s: Scope, value: number): Node => literal(s, s.dtype, [], Float64Array.of(value));
+/** With a number that keeps its f32 value beside narrower tensors, as Python's numbers do in torch. */
+function withNumber(s: Scope, fn: "mul" | "div", x: Node, value: number): Node {
+  const number = literal(s, "f32", [], Float64Array.of(value));
+  return cast(s.g, map(s.g, primitive(fn), [wide(s, x), number]), s.dtype);
+}
 
-export const scaled = (s: Scope, x: Node, factor: number): Node =>
-  multiply(s, x, number(s, factor));
+export const scaled = (s: Scope, x: Node, factor: number): Node => withNumber(s, "mul", x, factor);
+export const divided = (s: Scope, x: Node, divisor: number): Node =>
+  withNumber(s, "div", x, divisor);
 
 /** Between minus and plus `cap`: cap · tanh(x / cap). */
-export function softCap(s: Scope, x: Node, cap: number): Node {
-  const share = map(s.g, primitive("div"), [x, number(s, cap)]);
-  return scaled(s, map(s.g, builtin("tanh"), [share]), cap);
-}
+export const softCap = (s: Scope, x: Node, cap: number): Node =>
+  scaled(s, map(s.g, builtin("tanh"), [divided(s, x, cap)]), cap);
 
 /** An activation function, computed in f32 and rounded once. */
 export function activate(s: Scope, activation: Activation, x: Node): Node {

@@ -46,6 +46,15 @@ export function readHeads(config: ConfigReader, width: number, defaults: HeadDef
   });
 }
 
+/** As many heads of keys and values as of queries, in families that have no others. */
+export function readEqualHeads(config: ConfigReader, width: number): Heads {
+  const key = "num_attention_heads";
+  const query = readCount(config, key);
+  if (width % query !== 0)
+    throw config.invalid(key, `${query} heads do not divide hidden_size = ${width}`);
+  return { query, keyValue: query, size: width / query };
+}
+
 function checkedHeads(config: ConfigReader, heads: Heads): Heads {
   const { query, keyValue, size } = heads;
   if (query % keyValue !== 0)

@@ -14,6 +14,7 @@ import {
   transpose,
 } from "../../ir/build.js";
 import type { Node } from "../../ir/graph.js";
+import { constValue } from "../../scalar/build.js";
 import type { RouteAttrs } from "../../ir/ops.js";
 import { primitive } from "../../scalar/primitives.js";
 import type { Activation } from "./activations.js";
@@ -100,9 +101,17 @@ export function mixture(
   const repeated = reshape(s.g, factors, [...factors.shape, 1]);
   const out = expertMatmul(s.g, middle, down, chosen);
   const same = factors.dtype === s.dtype;
-  const value = b.multiply(s, repeated, same ? out : b.wide(s, out));
-  const sum = reduce(s.g, "sum", b.wide(s, cast(s.g, value, s.dtype)), [1], { keep: false });
-  return b.named(s, mixtureName(all[0]!.down), cast(s.g, sum, s.dtype));
+  const value = cast(s.g, b.multiply(s, repeated, same ? out : b.wide(s, out)), s.dtype);
+  return b.named(s, mixtureName(all[0]!.down), sumOverSlots(s, value));
+}
+
+/** [tokens, count, width] as [tokens, width], rounded after each of the sums. */
+function sumOverSlots(s: Scope, value: Node): Node {
+  const [tokens, count, width] = value.shape;
+  const parts = split(s.g, value, 1, Array<number>(constValue(count!)!).fill(1));
+  return parts
+    .map((part) => reshape(s.g, part, [tokens!, width!]))
+    .reduce((x, y) => b.add(s, x, y));
 }
 
 /** The module of the experts, from a name of one of its weights. */

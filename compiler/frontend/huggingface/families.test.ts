@@ -1,10 +1,14 @@
+import fs from "node:fs";
+import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { isNode, topological } from "../../ir/graph.js";
 import { tensor, type TensorValue } from "../../ir/tensor.js";
 import { verify } from "../../ir/verify.js";
+import { packageRoot } from "../../version.js";
 import { failure } from "../files/failure.testing.js";
 import { ModelDirectory } from "../files/source-file.js";
 import type { ImportedModel } from "../model.js";
+import * as blocks from "./blocks.js";
 import {
   tinyBert,
   tinyDirectory,
@@ -237,5 +241,20 @@ describe("GPT-NeoX", () => {
     expect(importConfig({ ...config, ...spelled, ...same }).entries).toHaveLength(3);
     const other = { ...config, ...spelled, partial_rotary_factor: 1 };
     expect(failure(() => importConfig(other)).code).toBe("E_CONFIG_UNSUPPORTED");
+  });
+});
+
+describe("docs/adding-a-family.md", () => {
+  const page = fs.readFileSync(path.join(packageRoot(), "docs", "adding-a-family.md"), "utf8");
+
+  it("shows Granite's file as it is", () => {
+    const file = path.join(import.meta.dirname, "families", "granite.ts");
+    expect(page).toContain(fs.readFileSync(file, "utf8"));
+  });
+
+  it("names blocks that there are", () => {
+    const named = [...page.matchAll(/`b\.(\w+)`/g)].map((match) => match[1]!);
+    expect(named.length).toBeGreaterThan(10);
+    expect(named.filter((name) => !Object.hasOwn(blocks, name))).toEqual([]);
   });
 });

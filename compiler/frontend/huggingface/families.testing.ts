@@ -79,6 +79,15 @@ export const tinyModels = {
     },
     logits: [0.21167561, 0.691554743, 1.01760268, -2.0575149, 1.0438526, -1.33519593],
   },
+  granite: {
+    config: {
+      ...grouped,
+      ...{ model_type: "granite", head_dim: undefined, attention_multiplier: 0.3 },
+      ...{ embedding_multiplier: 6, residual_multiplier: 0.22, logits_scaling: 3 },
+    },
+    published: older,
+    logits: [-0.111575754, -0.0471157986, 0.413989593, -0.0511656702, 1.01181942, -0.114295204],
+  },
   opt: {
     config: {
       ...{ ...common, intermediate_size: undefined, ffn_dim: 12 },
@@ -101,7 +110,7 @@ export const tinyModels = {
 export type TinyFamily = keyof typeof tinyModels;
 export const tinyFamilies = Object.keys(tinyModels) as TinyFamily[];
 
-/** An encoder: two texts and padding, in `tinyBertInputs`. */
+/** An encoder, of several texts and padding. */
 export const tinyBert = {
   config: { ...common, model_type: "bert", type_vocab_size: 3, layer_norm_eps: 1e-12 },
   inputs: {

@@ -9,6 +9,7 @@ import { deepseekV3 } from "./families/deepseek-v3.js";
 import { gemma2 } from "./families/gemma2.js";
 import { gptNeox } from "./families/gpt-neox.js";
 import { gpt2 } from "./families/gpt2.js";
+import { granite } from "./families/granite.js";
 import { llama } from "./families/llama.js";
 import { mistral } from "./families/mistral.js";
 import { mixtral } from "./families/mixtral.js";
@@ -24,6 +25,7 @@ const families: readonly Family[] = [
   qwen3,
   gemma2,
   phi3,
+  granite,
   opt,
   gptNeox,
   bert,

@@ -9,6 +9,13 @@ export const mostNodes = 1_000_000;
 /** Functions called by functions, and subgraphs within subgraphs. */
 export const deepestCalls = 100;
 
+/** Operators whose first versions mean what those of opset 7 do. */
+const unchanged: ReadonlySet<string> = new Set([
+  ...["ArgMax", "ArgMin", "DepthToSpace", "Flatten", "Gather", "GlobalAveragePool"],
+  ...["GlobalMaxPool", "Hardmax", "LogSoftmax", "MatMul", "Not", "Shape", "Size", "Slice"],
+  ...["Softmax", "Softplus", "Softsign", "SpaceToDepth", "Squeeze", "Transpose", "Unsqueeze"],
+]);
+
 export type Opsets = ReadonlyMap<string, number>;
 
 export const functionKey = (node: Pick<OnnxNode, "domain" | "op" | "overload">): string =>
@@ -28,10 +35,12 @@ export function functionTable(model: OnnxModel): Map<string, OnnxFunction> {
   return table;
 }
 
-export function checkOpsets(opsets: Opsets): void {
+/** @param old whether operators that never changed may be of older sets */
+export function checkOpsets(opsets: Opsets, old = false): void {
   const version = opsets.get("");
   if (opsets.size === 0) throw new FarrierError("E_OPSET", "the model imports no operator set");
-  if (version === undefined || (version >= opsetRange.min && version <= opsetRange.max)) return;
+  const min = old ? 1 : opsetRange.min;
+  if (version === undefined || (version >= min && version <= opsetRange.max)) return;
   const what = `got ${version}, supported ${opsetRange.min}..${opsetRange.max}`;
   throw new FarrierError("E_OPSET", what, { where: "opset_import" });
 }
@@ -107,7 +116,7 @@ function versionError(node: OnnxNode, opsets: Opsets): FarrierError | null {
   const where = nodeLabel(node);
   if (opset === undefined)
     return new FarrierError("E_OPSET", "the model does not import its operator set", { where });
-  if (node.domain === "") checkOpsets(opsets);
+  if (node.domain === "") checkOpsets(opsets, unchanged.has(node.op));
   const entry = operators.get(`${node.domain}:${node.op}`)!;
   if (opset >= entry.since && opset <= (entry.until ?? Infinity)) return null;
   const what = `${operatorName(node)} is ${versionText(entry)}, the model is of opset ${opset}`;

@@ -42,7 +42,7 @@ export function importOnnx(file: string, options: OnnxOptions = {}): ImportedMod
 /** What `importOnnx` does once the file is read. */
 export function importModel(model: OnnxModel, options: OnnxOptions): ImportedModel {
   const { graph, opsets } = model;
-  checkOpsets(opsets);
+  checkOpsets(opsets, true);
   const functions = functionTable(model);
   checkFunctions(graph, functions);
   checkOperators(graph, opsets, functions);

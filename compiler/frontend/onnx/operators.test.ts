@@ -21,6 +21,8 @@ interface Case {
   readonly gives: Values;
   readonly outputs?: number;
   readonly output?: number;
+  /** Names of inputs before all others. */
+  readonly leading?: readonly string[];
 }
 
 const six = [1, 2, 3, 4, 5, 6];
@@ -432,10 +434,119 @@ const cases: readonly Case[] = [
     shape: [2, 3],
     gives: [1, 1, 1, 1, 1, 1],
   },
+  {
+    op: "CumProd",
+    about: "leaves out the element itself",
+    opset: 26,
+    inputs: [[[4], [2, 3, 4, 5]]],
+    known: [[0]],
+    attrs: { exclusive: attr.int(1), reverse: attr.int(1) },
+    shape: [4],
+    gives: [60, 20, 5, 1],
+  },
+  {
+    op: "TopK",
+    about: "gives the values in order",
+    inputs: [
+      [
+        [2, 3],
+        [4, 6, 5, 1, 1, 3],
+      ],
+    ],
+    known: [[2]],
+    outputs: 2,
+    shape: [2, 2],
+    gives: [6, 5, 3, 1],
+  },
+  {
+    op: "TopK",
+    about: "takes the first of equal values",
+    inputs: [
+      [
+        [2, 3],
+        [4, 4, 5, 1, 1, 3],
+      ],
+    ],
+    known: [[2]],
+    attrs: { largest: attr.int(0) },
+    outputs: 2,
+    output: 1,
+    shape: [2, 2],
+    gives: [0n, 1n, 0n, 1n],
+  },
+  {
+    op: "ScatterElements",
+    about: "counts negative indices from the end",
+    inputs: [
+      [
+        [1, 5],
+        [1, 2, 3, 4, 5],
+      ],
+      [[1, 2], [1, -1], "i64"],
+      [
+        [1, 2],
+        [10, 20],
+      ],
+    ],
+    attrs: { axis: attr.int(1), reduction: attr.string("add") },
+    shape: [1, 5],
+    gives: [1, 12, 3, 4, 25],
+  },
+  {
+    op: "ScatterND",
+    about: "applies updates in order",
+    inputs: [
+      [
+        [2, 2],
+        [1, 2, 3, 4],
+      ],
+      [[3, 1], [1, 0, -1], "i64"],
+      [
+        [3, 2],
+        [5, 6, 7, 8, 9, 1],
+      ],
+    ],
+    shape: [2, 2],
+    gives: [7, 8, 9, 1],
+  },
+  {
+    op: "Scan",
+    about: "scans each row of the batch before opset 9",
+    opset: 8,
+    inputs: [
+      [
+        [2, 1],
+        [0, 10],
+      ],
+      [
+        [2, 3, 1],
+        [1, 2, 3, 4, 5, 6],
+      ],
+    ],
+    leading: [""],
+    attrs: {
+      num_scan_inputs: attr.int(1),
+      body: attr.graph({
+        inputs: [
+          { name: "a", type: "f32" },
+          { name: "b", type: "f32" },
+        ],
+        outputs: [
+          { name: "c", type: "f32" },
+          { name: "d", type: "f32" },
+        ],
+        nodes: [node("Add", ["a", "b"], ["c"]), node("Identity", ["c"], ["d"])],
+      }),
+    },
+    outputs: 2,
+    output: 1,
+    shape: [2, 3, 1],
+    gives: [1, 3, 6, 14, 19, 25],
+  },
 ];
 
 /** Operators whose known inputs are scalars. */
-const scalars = new Set(["Range", "CumSum", "Trilu"]);
+const scalars = new Set(["Range", "CumProd", "CumSum", "Trilu"]);
 
 function run(each: Case): TensorValue {
   const type = each.type ?? "f32";
@@ -444,7 +555,7 @@ function run(each: Case): TensorValue {
   const known = (each.known ?? []).map((data, i): TensorSpec => {
     return i64Tensor(`k${i}`, scalars.has(each.op) ? [] : [data.length], data);
   });
-  const inputs = [...names, ...known.map(({ name }) => name!)];
+  const inputs = [...(each.leading ?? []), ...names, ...known.map(({ name }) => name!)];
   const outputs = Array.from({ length: each.outputs ?? 1 }, (_, i) => `y${i}`);
   const wanted = outputs[each.output ?? 0]!;
   const graph = {

@@ -174,10 +174,10 @@ typedef struct farrier_bind_options {
   farrier_progress progress; /* called on the binding thread; may be NULL */
   void* user;
   /*
-   * These sources are taken from here, whatever the bundle says of them; dtype and shape are the source's.
-   * On the device they are borrowed: they stay until the weights are released, kernels that read a source
-   * itself read it as it is then, and what the weight program makes of it is made now. Host tensors are
-   * copied to a GPU. What writes them is done, or in the default stream. E_WEIGHTS.
+   * Sources without values (`none`) are taken from here; dtype and shape are the source's. On the device they
+   * are borrowed: they stay until the weights are released, kernels that read a source itself read it as it
+   * is then, and what the weight program makes of it is made now. Host tensors are copied to a GPU. What
+   * writes them is done, or in the default stream. E_WEIGHTS.
    */
   const farrier_named_tensor* tensors;
   size_t n_tensors;

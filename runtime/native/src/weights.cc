@@ -66,6 +66,8 @@ void Weights::take(const farrier_named_tensor& given, Sources& sources) {
   const auto found = std::find_if(specs.begin(), specs.end(), [&](const SourceSpec& s) { return s.name == given.name; });
   const std::string name = "tensor " + quoted(given.name);
   if (found == specs.end()) fail("E_WEIGHTS", "the bundle has no " + name);
+  // Constants that were folded from embedded values would stay as they are.
+  if (found->from != SourceSpec::From::none) fail("E_WEIGHTS", name + " has values of the bundle's own", "compile with --weights none to bind a model's tensors");
   const farrier_tensor& tensor = *given.tensor;
   const int32_t rank = tensor.shape == nullptr || tensor.ndim < 0 ? 0 : tensor.ndim;
   if (!same_dtype(*found->dtype, tensor.dtype) || !std::equal(tensor.shape, tensor.shape + rank, found->shape.begin(), found->shape.end()))

@@ -6,8 +6,10 @@ farrier's runtime from Python.
     model = farrier.load("model.farrier")
     logits = model(input_ids=ids).logits
 
-Arrays are of PyTorch, NumPy or CuPy; results are of the same framework, on the same device. Failures are FarrierError.
+Arrays are of PyTorch, NumPy or CuPy; results are of the same framework, on the same device. Failures are
+FarrierError.
 """
+
 from __future__ import annotations
 
 import json
@@ -20,13 +22,25 @@ from ._entry import Entry
 from ._library import library
 from ._recording import Recording
 from .errors import FarrierError
-from .model import Model, parse_device
+from .model import Model
 from .state import State
 
 __version__ = "0.1.0"
 __all__ = [
-    "Entry", "EntryInfo", "FarrierError", "Model", "Outputs", "Recording", "State", "StateInfo", "SymbolInfo",
-    "TensorInfo", "devices", "library_path", "load", "machine",
+    "Entry",
+    "EntryInfo",
+    "FarrierError",
+    "Model",
+    "Outputs",
+    "Recording",
+    "State",
+    "StateInfo",
+    "SymbolInfo",
+    "TensorInfo",
+    "devices",
+    "library_path",
+    "load",
+    "machine",
 ]
 
 
@@ -43,18 +57,23 @@ def load(
     """
     Opens the bundle at `path`, loads its kernels and binds its weights.
 
-    device: ``cpu``, ``cuda`` or ``cuda:N``, or a torch.device. Default: where `weights` are; else the CPU, unless the
-        bundle is for GPUs only.
-    weights: a live model's tensors by name, such as ``model.state_dict()``, in place of the bundle's. On the device they are
-        borrowed, not copied.
+    device: ``cpu``, ``cuda`` or ``cuda:N``, or a torch.device. Default: where `weights` are; else the CPU,
+        unless the bundle is for GPUs only.
+    weights: a live model's tensors by name, such as ``model.state_dict()``, for a bundle that was compiled
+        with ``--weights none``. On the device they are borrowed, not copied.
     reference_dir: where relative files of ``--weights reference`` are; otherwise the bundle.
     allow_native: load host code of a bundle that was built on another machine.
     verify_all: hash weights before anything else, not as they are read.
     on_progress: called with units done, of all; what it raises cancels.
     """
     return Model(
-        os.fspath(path), None if device is None else str(device), allow_native, verify_all,
-        None if reference_dir is None else os.fspath(reference_dir), weights, on_progress,
+        os.fspath(path),
+        None if device is None else str(device),
+        allow_native,
+        verify_all,
+        None if reference_dir is None else os.fspath(reference_dir),
+        weights,
+        on_progress,
     )
 
 

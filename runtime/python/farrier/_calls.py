@@ -1,15 +1,19 @@
-"""What calls of the same shapes share: descriptors that C reads, built once; a call only writes addresses into them."""
+"""
+What calls of the same shapes share: descriptors that C reads, built once. A call only writes addresses
+into them.
+"""
+
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, List, Sequence
 
 from ._frameworks import Array, Framework, Place
 from ._library import DType, Library, Tensor
 
 
 class Frame:
-    """The descriptors of one call in flight: inputs, then outputs. `inputs` and `outputs` are addresses."""
+    """The descriptors of one call in flight: inputs, then outputs. `inputs`, `outputs`: for C."""
 
     __slots__ = ("tensors", "inputs", "outputs", "buffers", "_kept")
 
@@ -41,7 +45,11 @@ class Shaped:
     __slots__ = ("arrays", "n_inputs", "make", "fills", "workspace", "frames")
 
     def __init__(
-        self, inputs: Sequence[Array], outputs: Sequence[Array], make: Sequence[Callable[[], Any]], fills: Sequence[Any],
+        self,
+        inputs: Sequence[Array],
+        outputs: Sequence[Array],
+        make: Sequence[Callable[[], Any]],
+        fills: Sequence[Any],
         workspace: int,
     ) -> None:
         self.arrays = [*inputs, *outputs]
@@ -92,28 +100,6 @@ class Outputs(dict):  # type: ignore[type-arg]
         try:
             return self[name]
         except KeyError:
-            raise AttributeError(f"there is no output {name!r}: there is {', '.join(self)}") from None
-
-
-class Staging:
-    """Buffers on a GPU for host arrays: copied in before a call and out after it."""
-
-    __slots__ = ("_library", "_device", "addresses")
-
-    def __init__(self, library: Library, device: int, sizes: Sequence[int]) -> None:
-        self._library, self._device = library, device
-        self.addresses: List[int] = []
-        for size in sizes:
-            self.addresses.append(library.handle(library.device_alloc, device, max(1, size)))
-
-    def __del__(self) -> None:
-        for address in self.addresses:
-            self._library.device_free(self._device, address)
-
-    def copy_in(self, index: int, address: int, size: int, stream: Optional[int]) -> None:
-        self._library.check(
-            self._library.device_copy_in(self._device, self.addresses[index], address, size, stream))
-
-    def copy_out(self, index: int, address: int, size: int, stream: Optional[int]) -> None:
-        self._library.check(
-            self._library.device_copy_out(self._device, address, self.addresses[index], size, stream))
+            raise AttributeError(
+                f"there is no output {name!r}: there is {', '.join(self)}"
+            ) from None

@@ -1,4 +1,5 @@
 """What a bundle says of itself: the parts of plan.json that a caller sees."""
+
 from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -72,17 +73,21 @@ class Description:
 
 def sources_by_name(plan: Mapping[str, Any], names: Sequence[str]) -> Dict[str, str]:
     """
-    Source of the plan → one of `names`. Where no name is the checkpoint's, one prefix may differ for all: a model
-    without its head has ``wte.weight`` for ``transformer.wte.weight``.
+    Source of the plan → one of `names`. Where no name is the checkpoint's, one prefix may differ for all: a
+    model without its head has ``wte.weight`` for ``transformer.wte.weight``.
     """
-    sources = [source["name"] for source in plan["sources"]]
+    sources = [source["name"] for source in plan["sources"] if source["from"]["kind"] == "none"]
     exact = {name: name for name in sources if name in names}
     if exact:
         return exact
     given = set(names)
     best: Dict[str, str] = {}
     for prefix in _prefixes(sources):
-        found = {n: n[len(prefix):] for n in sources if n.startswith(prefix) and n[len(prefix):] in given}
+        found = {
+            n: n[len(prefix) :]
+            for n in sources
+            if n.startswith(prefix) and n[len(prefix) :] in given
+        }
         best = max(best, found, key=len)
     for prefix in _prefixes(names):
         found = {n: prefix + n for n in sources if prefix + n in given}
@@ -91,14 +96,16 @@ def sources_by_name(plan: Mapping[str, Any], names: Sequence[str]) -> Dict[str, 
 
 
 def _prefixes(names: Sequence[str]) -> List[str]:
-    found = {}
+    found: Dict[str, None] = {}
     for name in names:
         parts = name.split(".")
         found.update({".".join(parts[:i]) + ".": None for i in range(1, min(len(parts), 4))})
     return list(found)
 
 
-def evaluate(expr: HostExpr, symbols: Mapping[str, Any], minimum: Any = min, maximum: Any = max) -> Any:
+def evaluate(
+    expr: HostExpr, symbols: Mapping[str, Any], minimum: Any = min, maximum: Any = max
+) -> Any:
     """An expression over symbols, which may be symbolic integers of a tracer."""
     if isinstance(expr, str):
         return symbols[expr]

@@ -1,4 +1,5 @@
 """Element types by farrier's names: DLPack codes, and the words that frameworks have for them."""
+
 from __future__ import annotations
 
 import struct
@@ -64,4 +65,6 @@ def fill_bits(dtype: DTypeInfo, value: float) -> Union[int, float]:
     if dtype.name == "bf16":
         bits = struct.unpack("<I", struct.pack("<f", value))[0]
         return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
-    raise error("E_TYPE_UNSUPPORTED", f"an input of {dtype.name} cannot be left out", "give it", UNSUPPORTED)
+    raise error(
+        "E_TYPE_UNSUPPORTED", f"an input of {dtype.name} cannot be left out", "give it", UNSUPPORTED
+    )

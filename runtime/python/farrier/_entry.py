@@ -1,14 +1,17 @@
 """An entry of a bundle: the path of a call."""
+
 from __future__ import annotations
 
 import ctypes
 import threading
 from typing import TYPE_CHECKING, Any, Dict, Hashable, List, Mapping, Optional, Sequence, Tuple
 
-from ._calls import Exec, Frame, Outputs, Shaped, Staging
+from ._calls import Exec, Frame, Outputs, Shaped
 from ._description import EntryInfo, TensorInfo
-from ._frameworks import CPU, SPARSE, Array, Framework, Place, _by_type, adopt, framework_named
+from ._frameworks import CPU, SPARSE, Array, Framework, Place
 from ._library import Shape
+from ._registry import adopt, by_type, framework_named
+from ._staging import run_staged
 from .errors import error, quoted
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ MAX_SHAPES = 256
 
 
 class Entry:
-    """One entry of a model, such as ``model.entry("decode")``: call it with arrays by input's name."""
+    """One entry of a model, ``model.entry("decode")``: call it with arrays by input's name."""
 
     def __init__(self, model: "Model", info: EntryInfo) -> None:
         self.model = model
@@ -52,23 +55,33 @@ class Entry:
         return self.model.description.uses_state(self.model.target, self.name)
 
     def __repr__(self) -> str:
-        return f"<farrier entry {self.name}({', '.join(self._names)}) -> {', '.join(self._out_names)}>"
+        return (
+            f"<farrier entry {self.name}({', '.join(self._names)}) -> {', '.join(self._out_names)}>"
+        )
 
     def __call__(
-        self, *arrays: Any, state: "Optional[State]" = None, out: Optional[Mapping[str, Any]] = None, **inputs: Any
+        self,
+        *arrays: Any,
+        state: "Optional[State]" = None,
+        out: Optional[Mapping[str, Any]] = None,
+        **inputs: Any,
     ) -> Outputs:
-        """Arrays by input's name, or in the entry's order. `out`: arrays to write some or all outputs to."""
+        """Arrays by input's name, or in the entry's order. `out`: arrays to write outputs to."""
         if arrays:
             inputs = self._positional(arrays, inputs)
         return self.run(inputs, state=state, out=out)
 
     def run(
-        self, inputs: Mapping[str, Any], *, state: "Optional[State]" = None, out: Optional[Mapping[str, Any]] = None
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        state: "Optional[State]" = None,
+        out: Optional[Mapping[str, Any]] = None,
     ) -> Outputs:
         """The same with the inputs in a mapping, whatever their names are."""
         framework, values, addresses, shaped = self._prepare(inputs)
         if framework.name == "numpy" and not self._on_cpu:
-            return self._run_staged(framework, values, addresses, shaped, state, out)
+            return run_staged(self, framework, values, addresses, shaped, state, out)
         if out is None:
             outputs = [make() for make in shaped.make]
         else:
@@ -87,9 +100,19 @@ class Entry:
                 stream = framework.stream(place)
                 memory, at = framework.memory(size, place) if size else (None, 0)
                 if framework.name == "cupy" and memory is not None and framework.capturing(place):
-                    self._kept.append(memory)  # torch gives a recorded graph memory of its own; CuPy does not
+                    self._kept.append(
+                        memory
+                    )  # torch gives a recorded graph memory of its own; CuPy does not
             status = library.run(
-                execution.handle, frame.inputs, len(values), frame.outputs, len(outputs), at, size, stream)
+                execution.handle,
+                frame.inputs,
+                len(values),
+                frame.outputs,
+                len(outputs),
+                at,
+                size,
+                stream,
+            )
             if status:
                 raise library.failure(status)
         finally:
@@ -99,18 +122,22 @@ class Entry:
         return Outputs(zip(self._out_names, outputs))
 
     def record(
-        self, *arrays: Any, state: "Optional[State]" = None, out: Optional[Mapping[str, Any]] = None, **inputs: Any
+        self,
+        *arrays: Any,
+        state: "Optional[State]" = None,
+        out: Optional[Mapping[str, Any]] = None,
+        **inputs: Any,
     ) -> "Recording":
         """
-        CUDA: records a call with these very arrays as one graph, without running it. Calling what is returned
-        runs it again on what is in the arrays then, and gives the same output arrays each time.
+        CUDA: records a call with these very arrays as one graph, without running it. Calling what is
+        returned runs it on what is in the arrays then, and gives the same output arrays each time.
         """
         from ._recording import Recording
 
         return Recording(self, self._positional(arrays, inputs) if arrays else inputs, state, out)
 
     def infer_shapes(self, **inputs: Any) -> Dict[str, Tuple[Tuple[int, ...], str]]:
-        """Shape and dtype (farrier's name) of each output, from inputs: arrays, or shapes as sequences of integers."""
+        """Shape and dtype (farrier's name) of each output, from arrays or from shapes of inputs."""
         self._known(inputs)
         arrays: List[Optional[Array]] = []
         for tensor in self.info.inputs:
@@ -124,7 +151,10 @@ class Entry:
 
     def _positional(self, arrays: Sequence[Any], inputs: Dict[str, Any]) -> Dict[str, Any]:
         if len(arrays) > len(self._names):
-            raise error("E_RT_INPUT", f"entry {quoted(self.name)} has {len(self._names)} inputs, {len(arrays)} were given")
+            raise error(
+                "E_RT_INPUT",
+                f"entry {quoted(self.name)} has {len(self._names)} inputs, {len(arrays)} were given",
+            )
         for name, array in zip(self._names, arrays):
             if name in inputs:
                 raise error("E_RT_INPUT", f"input {quoted(name)} was given twice")
@@ -134,15 +164,20 @@ class Entry:
     def _known(self, inputs: Mapping[str, Any]) -> None:
         for name in inputs:
             if name not in self._names:
-                raise error("E_RT_INPUT", f"entry {quoted(self.name)} has no input {quoted(name)}",
-                            f"it has {', '.join(self._names)}")
+                raise error(
+                    "E_RT_INPUT",
+                    f"entry {quoted(self.name)} has no input {quoted(name)}",
+                    f"it has {', '.join(self._names)}",
+                )
 
-    def _prepare(self, inputs: Mapping[str, Any]) -> Tuple[Framework, Sequence[Any], Sequence[int], Shaped]:
-        """The framework, the arrays in the entry's order with their addresses, and what is known of such a call."""
+    def _prepare(
+        self, inputs: Mapping[str, Any]
+    ) -> Tuple[Framework, Sequence[Any], Sequence[int], Shaped]:
+        """The framework, the arrays in the entry's order, their addresses, what such calls share."""
         self.model._check_open()
         try:
             values: List[Any] = [inputs[name] for name in self._names]
-            kinds = set(map(_by_type.get, map(type, values)))
+            kinds = set(map(by_type.get, map(type, values)))
             framework = kinds.pop()
             if framework is None or kinds or len(values) != len(inputs):
                 raise KeyError
@@ -150,12 +185,21 @@ class Entry:
             framework, values = self._complete(inputs)
         try:
             layout, addresses = framework.read(values)
-        except (RuntimeError, TypeError, NotImplementedError) as cause:  # a sparse tensor, one of a tracer
-            raise error("E_RT_INPUT", f"an input of entry {quoted(self.name)} has no memory that can be read: {cause}") from cause
+        except (
+            RuntimeError,
+            TypeError,
+            NotImplementedError,
+        ) as cause:  # a sparse tensor, one of a tracer
+            raise error(
+                "E_RT_INPUT",
+                f"an input of entry {quoted(self.name)} has no memory that can be read: {cause}",
+            ) from cause
         shaped = self._shaped.get(layout)
         if shaped is None:
             shaped = self._shape(framework, values)
-            if not framework.capturing(self._place):  # what is made then has its values only when the graph runs
+            if not framework.capturing(
+                self._place
+            ):  # what is made then has its values only when the graph runs
                 with self._lock:
                     while len(self._shaped) >= MAX_SHAPES:
                         del self._shaped[next(iter(self._shaped))]
@@ -186,38 +230,65 @@ class Entry:
                 continue
             array = framework.describe(value, tensor.info)
             if array.place != self._place and not staged:
-                raise error("E_RT_INPUT", f"input {quoted(tensor.name)} is on {array.place}, the model on {self._place}",
-                            "copy it to that device, or load the model there")
+                raise error(
+                    "E_RT_INPUT",
+                    f"input {quoted(tensor.name)} is on {array.place}, the model on {self._place}",
+                    "copy it to that device, or load the model there",
+                )
             given.append(array._replace(place=self._place))
         shapes, out_shapes = self._infer(given)
         inputs, fills = [], []
         for tensor, known, shape in zip(self.info.inputs, given, shapes):
             inputs.append(known or Array(tensor.info, shape, self._place))
-            fills.append(None if known else framework.filled(shape, tensor.info, tensor.fill or 0, self._place))
-        outputs = [Array(t.info, shape, self._place) for t, shape in zip(self.info.outputs, out_shapes)]
-        make = [
-            framework.maker(framework.array_shape(a.dtype, a.shape), framework.dtype_of(a.dtype), self._place) for a in outputs
+            fills.append(
+                None
+                if known
+                else framework.filled(shape, tensor.info, tensor.fill or 0, self._place)
+            )
+        outputs = [
+            Array(t.info, shape, self._place) for t, shape in zip(self.info.outputs, out_shapes)
         ]
-        return Shaped(inputs, outputs, make, fills if None in given else (), self._workspace(inputs))
+        make = [
+            framework.maker(
+                framework.array_shape(a.dtype, a.shape), framework.dtype_of(a.dtype), self._place
+            )
+            for a in outputs
+        ]
+        return Shaped(
+            inputs, outputs, make, fills if None in given else (), self._workspace(inputs)
+        )
 
-    def _infer(self, given: Sequence[Optional[Array]]) -> Tuple[List[Tuple[int, ...]], List[Tuple[int, ...]]]:
+    def _infer(
+        self, given: Sequence[Optional[Array]]
+    ) -> Tuple[List[Tuple[int, ...]], List[Tuple[int, ...]]]:
         frame = Frame([a for a in given if a is not None], 0)
         tensors = iter(frame.tensors)
         pointers = (ctypes.c_void_p * max(1, len(given)))(
-            *(None if a is None else ctypes.addressof(next(tensors)) for a in given))
+            *(None if a is None else ctypes.addressof(next(tensors)) for a in given)
+        )
         inputs = (Shape * max(1, len(self.info.inputs)))()
         outputs = (Shape * max(1, len(self.info.outputs)))()
-        self._library.check(self._library.infer_shapes(
-            self.model._bundle, self.name.encode(), ctypes.addressof(pointers), len(given),
-            ctypes.addressof(inputs), ctypes.addressof(outputs)))
+        self._library.check(
+            self._library.infer_shapes(
+                self.model._bundle,
+                self.name.encode(),
+                ctypes.addressof(pointers),
+                len(given),
+                ctypes.addressof(inputs),
+                ctypes.addressof(outputs),
+            )
+        )
         dims = lambda shapes, n: [tuple(s.dims[: s.ndim]) for s in shapes[:n]]
         return dims(inputs, len(self.info.inputs)), dims(outputs, len(self.info.outputs))
 
     def _workspace(self, inputs: Sequence[Array]) -> int:
         frame, size, execution = Frame(inputs, len(inputs)), ctypes.c_uint64(), self._take()
         try:
-            self._library.check(self._library.exec_workspace(
-                execution.handle, frame.inputs, len(inputs), None, ctypes.addressof(size)))
+            self._library.check(
+                self._library.exec_workspace(
+                    execution.handle, frame.inputs, len(inputs), None, ctypes.addressof(size)
+                )
+            )
         finally:
             self._idle.append(execution)
         return size.value
@@ -225,8 +296,11 @@ class Entry:
     def _outputs(self, framework: Framework, shaped: Shaped, out: Mapping[str, Any]) -> List[Any]:
         for name in out:
             if name not in self._out_names:
-                raise error("E_RT_INPUT", f"entry {quoted(self.name)} has no output {quoted(name)}",
-                            f"it has {', '.join(self._out_names)}")
+                raise error(
+                    "E_RT_INPUT",
+                    f"entry {quoted(self.name)} has no output {quoted(name)}",
+                    f"it has {', '.join(self._out_names)}",
+                )
         arrays = []
         for i, (name, make) in enumerate(zip(self._out_names, shaped.make)):
             array = out.get(name)
@@ -238,14 +312,23 @@ class Entry:
         return arrays
 
     def _check_output(self, framework: Framework, name: str, array: Any, wanted: Array) -> None:
-        if _by_type.get(type(array)) is not framework:
-            raise error("E_RT_INPUT", f"output {quoted(name)} is no array of {framework.name}, as the inputs are")
+        if by_type.get(type(array)) is not framework:
+            raise error(
+                "E_RT_INPUT",
+                f"output {quoted(name)} is no array of {framework.name}, as the inputs are",
+            )
         found = framework.describe(array, wanted.dtype)
         if found.place != wanted.place and not (framework.name == "numpy"):
-            raise error("E_RT_INPUT", f"output {quoted(name)} is on {found.place}, the model on {wanted.place}")
+            raise error(
+                "E_RT_INPUT",
+                f"output {quoted(name)} is on {found.place}, the model on {wanted.place}",
+            )
         if found[:2] != wanted[:2]:
-            raise error("E_RT_INPUT", f"output {quoted(name)} is {found.dtype.name}{list(found.shape)}, "
-                                      f"expected {wanted.dtype.name}{list(wanted.shape)}")
+            raise error(
+                "E_RT_INPUT",
+                f"output {quoted(name)} is {found.dtype.name}{list(found.shape)}, "
+                f"expected {wanted.dtype.name}{list(wanted.shape)}",
+            )
         if not framework.is_writable(array):
             raise error("E_RT_INPUT", f"output {quoted(name)} is read-only")
 
@@ -257,44 +340,16 @@ class Entry:
         if SPARSE in addresses:
             i = addresses.index(SPARSE)
             what = "input" if i < len(inputs) else "output"
-            raise error("E_RT_INPUT", f"{what} {quoted((self._names + self._out_names)[i])} is not dense and row-major",
-                        "copy it to a contiguous array")
-
-    def _run_staged(
-        self, framework: Framework, values: Sequence[Any], addresses: Sequence[int], shaped: Shaped,
-        state: "Optional[State]", out: Optional[Mapping[str, Any]],
-    ) -> Outputs:
-        """Host arrays on a GPU: copied in, run on the model's own stream, copied out, waited for."""
-        library, stream = self._library, self.model._own_stream()
-        outputs = self._outputs(framework, shaped, out or {})
-        arrays, n = [*values, *outputs], len(values)
-        hosts = [*addresses, *framework.read(outputs)[1]]
-        held = None if state is None else state.arrays
-        frame, execution = shaped.frame(), self._take()
-        try:
-            self._write(frame, addresses, hosts[n:])
-            if frame.buffers is None:
-                frame.buffers = Staging(library, self.model._device, [*(a.nbytes for a in arrays), shaped.workspace])
-            staging: Staging = frame.buffers
-            for i in range(n):
-                staging.copy_in(i, hosts[i], arrays[i].nbytes, stream)
-            for tensor, at in zip(frame.tensors, staging.addresses):
-                tensor.data = at
-            execution.use(library, 0 if state is None else state.handle)
-            library.check(library.run(execution.handle, frame.inputs, n, frame.outputs, len(outputs),
-                                      staging.addresses[-1], shaped.workspace, stream))
-            for i in range(n, len(arrays)):
-                staging.copy_out(i, hosts[i], arrays[i].nbytes, stream)
-            library.check(library.exec_status(execution.handle))
-        finally:
-            library.stream_sync(self.model._device, stream)
-            shaped.frames.append(frame)
-            self._idle.append(execution)
-            del held
-        return Outputs(zip(self._out_names, outputs))
+            raise error(
+                "E_RT_INPUT",
+                f"{what} {quoted((self._names + self._out_names)[i])} is not dense and row-major",
+                "copy it to a contiguous array",
+            )
 
     def _make_exec(self) -> Exec:
-        handle = self._library.handle(self._library.exec_create, self.model._weights, self.name.encode(), None)
+        handle = self._library.handle(
+            self._library.exec_create, self.model._weights, self.name.encode(), None
+        )
         return self.model._owned.exec(Exec(handle))
 
     def _take(self) -> Exec:

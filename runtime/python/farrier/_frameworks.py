@@ -1,13 +1,14 @@
 """
-What a call asks of an array library. Each is imported only once an array of it was given, or it was asked for by name.
+What a call asks of an array library. Each is imported only once an array of it was given, or it was
+asked for by name.
 
-A call asks for the arrays' layout (hashable: equal layouts have equal shapes, dtypes and devices) and addresses; everything
-else about an array is asked only when a layout is new.
+A call asks for the arrays' layout (hashable: equal layouts have equal shapes, dtypes and devices) and
+addresses; everything else about an array is asked only when a layout is new.
 """
+
 from __future__ import annotations
 
 import importlib
-import sys
 from functools import partial
 from typing import Any, Callable, Dict, Hashable, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -24,7 +25,9 @@ class Place(NamedTuple):
     id: int
 
     def __str__(self) -> str:
-        return "cpu" if self.type == CPU else f"cuda:{self.id}" if self.type == CUDA else f"device {self.type}:{self.id}"
+        if self.type == CPU:
+            return "cpu"
+        return f"cuda:{self.id}" if self.type == CUDA else f"device {self.type}:{self.id}"
 
 
 class Array(NamedTuple):
@@ -69,7 +72,7 @@ class Framework:
         raise NotImplementedError
 
     def memory(self, size: int, place: Place) -> Tuple[Any, int]:
-        """A workspace of the framework's allocator: what holds it, and its address, aligned to 256."""
+        """A workspace of its allocator: what holds it, and its address, aligned to 256."""
         array = self.maker((size + 255,), self.dtype_of(DTYPES["u8"]), place)()
         return array, self.address(array) + 255 & ~255
 
@@ -102,8 +105,12 @@ class Framework:
         if info.per_byte == 1:
             return tuple(shape)
         if not shape or shape[-1] % info.per_byte:
-            raise error("E_TYPE_UNSUPPORTED",
-                        f"{info.name} of shape {list(shape)} has rows that are not whole bytes", None, UNSUPPORTED)
+            raise error(
+                "E_TYPE_UNSUPPORTED",
+                f"{info.name} of shape {list(shape)} has rows that are not whole bytes",
+                None,
+                UNSUPPORTED,
+            )
         return (*shape[:-1], shape[-1] // info.per_byte)
 
 
@@ -168,7 +175,9 @@ class NumPy(_ArrayModule):
         return partial(self.module.empty, shape, dtype)
 
     def filled(self, shape: Tuple[int, ...], info: DTypeInfo, value: float, place: Place) -> Any:
-        return self.module.full(self.array_shape(info, shape), self._value(info, value), self.dtype_of(info))
+        return self.module.full(
+            self.array_shape(info, shape), self._value(info, value), self.dtype_of(info)
+        )
 
     def is_writable(self, array: Any) -> bool:
         return bool(array.flags.writeable)
@@ -211,7 +220,9 @@ class CuPy(_ArrayModule):
 
     def filled(self, shape: Tuple[int, ...], info: DTypeInfo, value: float, place: Place) -> Any:
         with self._device(place.id):
-            return self.module.full(self.array_shape(info, shape), self._value(info, value), self.dtype_of(info))
+            return self.module.full(
+                self.array_shape(info, shape), self._value(info, value), self.dtype_of(info)
+            )
 
     def memory(self, size: int, place: Place) -> Tuple[Any, int]:
         array = self.maker((size,), "u1", place)()  # its allocator aligns to 512
@@ -233,7 +244,8 @@ class PyTorch(Framework):
         self._empty = self.module.empty
         self._bytes = self.module.uint8
         self._dtypes = {
-            info.name: getattr(self.module, info.word, None) or getattr(self.module, info.plain, None)
+            info.name: getattr(self.module, info.word, None)
+            or getattr(self.module, info.plain, None)
             for info in DTYPES.values()
         }
         # What torch's own generated code asks; the public way makes an object of the stream.
@@ -282,7 +294,9 @@ class PyTorch(Framework):
         for i in range(len(shape) - 1, 0, -1):
             strides[i - 1] = strides[i] * max(1, shape[i])
         # Half the time of torch.empty.
-        return partial(self.module.empty_strided, shape, strides, dtype=dtype, device=self.device(place))
+        return partial(
+            self.module.empty_strided, shape, strides, dtype=dtype, device=self.device(place)
+        )
 
     def filled(self, shape: Tuple[int, ...], info: DTypeInfo, value: float, place: Place) -> Any:
         torch, dtype, device = self.module, self.dtype_of(info), self.device(place)
@@ -306,75 +320,3 @@ class PyTorch(Framework):
 
     def capturing(self, place: Place) -> bool:
         return place.type == CUDA and self.module.cuda.is_current_stream_capturing()
-
-
-_makers = {"torch": PyTorch, "numpy": NumPy, "cupy": CuPy}
-_frameworks: Dict[str, Framework] = {}
-_by_type: Dict[type, Optional[Framework]] = {}
-
-
-def framework_named(name: str) -> Framework:
-    """E_OPTION if there is none of that name, or it is not installed."""
-    if name not in _makers:
-        raise error("E_OPTION", f"{name!r} is no framework", f"it may be {', '.join(_makers)}")
-    found = _frameworks.get(name)
-    if found is None:
-        try:
-            found = _frameworks[name] = _makers[name]()
-        except ImportError as cause:
-            raise error("E_OPTION", f"{name} cannot be imported: {cause}") from cause
-    return found
-
-
-def framework_of(kind: type) -> Optional[Framework]:
-    """The library whose arrays are of that type."""
-    try:
-        return _by_type[kind]
-    except KeyError:
-        pass
-    found = None
-    for base in kind.__mro__:
-        top = base.__module__.partition(".")[0]
-        if (top, base.__name__) in (("torch", "Tensor"), ("numpy", "ndarray"), ("cupy", "ndarray")):
-            found = framework_named(top)
-    _by_type[kind] = found
-    return found
-
-
-def adopt(values: Sequence[Any], names: Sequence[str]) -> Tuple[Framework, List[Any]]:
-    """
-    The one framework that the arrays are of. What is no array of any but speaks DLPack becomes one without a
-    copy: of the framework of the others, or of one that is imported. `None` stays. E_RT_INPUT.
-    """
-    framework: Optional[Framework] = None
-    first = ""
-    for value, name in zip(values, names):
-        its = None if value is None else framework_of(type(value))
-        if its is None:
-            continue
-        if framework is not None and its is not framework:
-            raise error("E_RT_INPUT", f'input "{first}" is of {framework.name}, input "{name}" of {its.name}',
-                        "give arrays of one framework")
-        framework, first = its, name
-    out = []
-    for value, name in zip(values, names):
-        if value is not None and framework_of(type(value)) is None:
-            framework, value = _import(framework, value, name)
-        out.append(value)
-    if framework is None:
-        raise error("E_RT_INPUT", "no input was given, so the kind of the results is not known", "give one")
-    return framework, out
-
-
-def _import(framework: Optional[Framework], value: Any, name: str) -> Tuple[Framework, Any]:
-    if not hasattr(value, "__dlpack__"):
-        raise error("E_RT_INPUT", f'input "{name}" is {type(value).__name__}, not an array',
-                    "give a PyTorch, NumPy or CuPy array")
-    if framework is None:
-        on_gpu = value.__dlpack_device__()[0] != CPU
-        wanted = ("torch", "cupy") if on_gpu else ("torch", "numpy")
-        framework = framework_named(next((n for n in wanted if n in sys.modules), wanted[-1]))
-    try:
-        return framework, framework.module.from_dlpack(value)
-    except (TypeError, ValueError, RuntimeError, BufferError, AttributeError) as cause:
-        raise error("E_RT_INPUT", f'input "{name}" cannot be taken through DLPack by {framework.name}: {cause}') from cause

@@ -1,4 +1,5 @@
 """libfarrier.so: where it is, and farrier.h's structs and functions as ctypes sees them."""
+
 from __future__ import annotations
 
 import ctypes
@@ -64,7 +65,7 @@ class BindOptions(ctypes.Structure):
     ]
 
 
-# Handles and addresses travel as integers (c_void_p takes them), results of `out` parameters by byref.
+# Handles and addresses are integers (c_void_p takes them); results come through byref.
 _out = c_void_p
 _functions = {
     "bundle_open": [c_char_p, c_void_p, _out],
@@ -94,8 +95,20 @@ _functions = {
     "exec_release": [c_void_p],
     "exec_workspace": [c_void_p, c_void_p, c_size_t, _out, _out],
     "exec_status": [c_void_p],
-    "exec_profile": [c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_uint64,
-                     c_void_p, c_int32, POINTER(c_double), c_size_t, _out],
+    "exec_profile": [
+        c_void_p,
+        c_void_p,
+        c_size_t,
+        c_void_p,
+        c_size_t,
+        c_void_p,
+        c_uint64,
+        c_void_p,
+        c_int32,
+        POINTER(c_double),
+        c_size_t,
+        _out,
+    ],
     "run": [c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_uint64, c_void_p],
     "graph_capture": [c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_uint64, _out],
     "graph_launch": [c_void_p, c_void_p],
@@ -116,7 +129,9 @@ def _open() -> ctypes.CDLL:
         try:
             return ctypes.CDLL(os.path.abspath(named))
         except OSError as cause:
-            raise _absent(f"FARRIER_LIBRARY is {quoted(named)}, which cannot be loaded: {cause}") from cause
+            raise _absent(
+                f"FARRIER_LIBRARY is {quoted(named)}, which cannot be loaded: {cause}"
+            ) from cause
     for place in _places():
         if os.path.exists(place):
             try:

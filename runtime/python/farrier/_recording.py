@@ -1,4 +1,5 @@
 """A call recorded as one graph of the GPU."""
+
 from __future__ import annotations
 
 import weakref
@@ -13,21 +14,36 @@ if TYPE_CHECKING:
 
 
 class Recording:
-    """Made by ``entry.record``. Holds the arrays that it was made with: write new inputs into them."""
+    """Made by ``entry.record``. Holds the arrays that it was made with: write inputs into them."""
 
-    def __init__(self, entry: "Entry", inputs: Mapping[str, Any], state: "Optional[State]", out: Optional[Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        entry: "Entry",
+        inputs: Mapping[str, Any],
+        state: "Optional[State]",
+        out: Optional[Mapping[str, Any]],
+    ) -> None:
         library = entry._library
         framework, values, addresses, shaped = entry._prepare(inputs)
         if framework.name == "numpy" and not entry._on_cpu:
-            raise error("E_UNSUPPORTED", "host arrays cannot be recorded", "give arrays on the GPU", UNSUPPORTED)
+            raise error(
+                "E_UNSUPPORTED",
+                "host arrays cannot be recorded",
+                "give arrays on the GPU",
+                UNSUPPORTED,
+            )
         outputs = entry._outputs(framework, shaped, out or {})
         self.entry = entry
         self._library, self._place = library, entry._place
         self._stream = framework.stream
         frame = shaped.frame()
         entry._write(frame, addresses, framework.read(outputs)[1])
-        memory, at = framework.memory(shaped.workspace, entry._place) if shaped.workspace else (None, 0)
-        execution = Exec(library.handle(library.exec_create, entry.model._weights, entry.name.encode(), None))
+        memory, at = (
+            framework.memory(shaped.workspace, entry._place) if shaped.workspace else (None, 0)
+        )
+        execution = Exec(
+            library.handle(library.exec_create, entry.model._weights, entry.name.encode(), None)
+        )
         weakref.finalize(self, library.exec_release, execution.handle)
         execution.use(library, 0 if state is None else state.handle)
         self._kept = (frame, values, memory, state, execution)
@@ -35,8 +51,15 @@ class Recording:
         self.inputs = dict(zip(entry._names, values))
         self.outputs = Outputs(zip(entry._out_names, outputs))
         self._graph = library.handle(
-            library.graph_capture, execution.handle, frame.inputs, len(values), frame.outputs, len(outputs),
-            at or None, shaped.workspace)
+            library.graph_capture,
+            execution.handle,
+            frame.inputs,
+            len(values),
+            frame.outputs,
+            len(outputs),
+            at or None,
+            shaped.workspace,
+        )
         self._launch = library.graph_launch
         self.close = weakref.finalize(self, library.graph_release, self._graph)
         """Frees the graph; it is also freed with this object."""

@@ -1,4 +1,5 @@
 """The one exception of this package: the runtime's codes and exit statuses."""
+
 from __future__ import annotations
 
 from typing import Optional
@@ -12,7 +13,7 @@ class FarrierError(RuntimeError):
     code: str
     """One of the ``E_…`` codes."""
     exit_status: int
-    """What the command line exits with: 2 bad input, 3 unsupported, 4 device, 5 I/O, 70 a defect."""
+    """As the command line exits: 2 bad input, 3 unsupported, 4 device, 5 I/O, 70 a defect."""
 
     def __init__(self, code: str, message: str, exit_status: int = BAD_INPUT) -> None:
         super().__init__(message)
@@ -27,7 +28,9 @@ def error(
     code: str, what: str, hint: Optional[str] = None, exit_status: int = BAD_INPUT
 ) -> FarrierError:
     """A failure of the package itself, spelled as the runtime spells its own."""
-    return FarrierError(code, f"{code}: {what}" + ("" if hint is None else f" ({hint})"), exit_status)
+    return FarrierError(
+        code, f"{code}: {what}" + ("" if hint is None else f" ({hint})"), exit_status
+    )
 
 
 def quoted(name: object) -> str:

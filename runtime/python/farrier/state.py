@@ -1,4 +1,5 @@
 """Persistent tensors of one batch of sequences: a KV cache."""
+
 from __future__ import annotations
 
 import sys
@@ -7,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 from ._calls import Frame
 from ._dtypes import dtype_named
-from ._frameworks import CPU, SPARSE, Framework, framework_named
+from ._frameworks import CPU, SPARSE, Framework
+from ._registry import framework_named
 from .errors import error
 
 if TYPE_CHECKING:
@@ -16,11 +18,13 @@ if TYPE_CHECKING:
 
 class State:
     """
-    Made by ``model.create_state()``, zero at first. Its memory is of the framework's allocator: ``state["cache.0.key"]`` is the
-    tensor itself. One call at a time may use it.
+    Made by ``model.create_state()``, zero at first. Its memory is of the framework's allocator:
+    ``state["cache.0.key"]`` is the tensor itself. One call at a time may use it.
     """
 
-    def __init__(self, model: "Model", framework: Optional[str], arrays: Optional[Sequence[Any]] = None) -> None:
+    def __init__(
+        self, model: "Model", framework: Optional[str], arrays: Optional[Sequence[Any]] = None
+    ) -> None:
         self.model = model
         self._library = model._library
         self.arrays: Dict[str, Any] = {}
@@ -37,7 +41,9 @@ class State:
 
     def _allocate(self, framework: Framework) -> List[Any]:
         if framework.name == "numpy" and self.model.place.type != CPU:
-            raise error("E_OPTION", "NumPy has no memory on a GPU", 'give "torch", "cupy" or "runtime"')
+            raise error(
+                "E_OPTION", "NumPy has no memory on a GPU", 'give "torch", "cupy" or "runtime"'
+            )
         arrays = []
         for state in self.model.states:
             array = framework.filled(state.shape, dtype_named(state.dtype), 0, self.model.place)
@@ -50,13 +56,19 @@ class State:
         self._framework = framework
         states = self.model.states
         if len(arrays) != len(states):
-            raise error("E_RT_STATE", f"the bundle has {len(states)} states, {len(arrays)} arrays were given")
+            raise error(
+                "E_RT_STATE",
+                f"the bundle has {len(states)} states, {len(arrays)} arrays were given",
+            )
         described = []
         for array, state in zip(arrays, states):
             found = framework.describe(array, dtype_named(state.dtype))
             if found.dtype.name != state.dtype or found.shape != state.shape:
-                raise error("E_RT_STATE", f'state "{state.name}" is {found.dtype.name}{list(found.shape)}, '
-                                          f"expected {state.dtype}{list(state.shape)}")
+                raise error(
+                    "E_RT_STATE",
+                    f'state "{state.name}" is {found.dtype.name}{list(found.shape)}, '
+                    f"expected {state.dtype}{list(state.shape)}",
+                )
             described.append(found)
         frame = Frame(described, len(described))
         for tensor, array, state in zip(frame.tensors, arrays, states):
@@ -64,7 +76,9 @@ class State:
             if at == SPARSE:
                 raise error("E_RT_STATE", f'state "{state.name}" is not dense and row-major')
         self.arrays = {state.name: array for state, array in zip(states, arrays)}
-        return self._library.handle(self._library.state_bind, self.model._weights, frame.inputs, len(arrays))
+        return self._library.handle(
+            self._library.state_bind, self.model._weights, frame.inputs, len(arrays)
+        )
 
     def __getitem__(self, name: str) -> Any:
         return self.arrays[name]

@@ -1,4 +1,5 @@
-"""Entries as operators of PyTorch, so that torch.compile and torch.export take a program that calls them."""
+"""Entries as operators of PyTorch: torch.compile and torch.export take programs that call them."""
+
 from __future__ import annotations
 
 import functools
@@ -10,7 +11,7 @@ import torch
 from ._description import evaluate
 from ._dtypes import dtype_named
 from ._entry import Entry
-from ._frameworks import framework_named
+from ._registry import framework_named
 from .errors import UNSUPPORTED, error, quoted
 from .model import Model
 from .state import State
@@ -23,18 +24,24 @@ MAX_STATES = 64
 
 def register(model: Model, name: str, entry: Optional[str] = None) -> Any:
     """
-    Makes ``torch.ops.NAMESPACE.NAME`` of an entry, and returns it. `name` is ``namespace::name``, or a name in ``farrier``.
+    Makes ``torch.ops.NAMESPACE.NAME`` of an entry, and returns it. `name` is ``namespace::name``, or a name
+    in ``farrier``.
 
-    The operator takes the entry's inputs, then, if the entry uses a state, the state's tensors, which it changes
-    (``*state.arrays.values()``). It returns one tensor, or a tuple. Its fake kernel gives the shapes, also symbolic ones. The
-    process keeps the model.
+    The operator takes the entry's inputs, then, if the entry uses a state, the state's tensors, which it
+    changes (``*state.arrays.values()``). It returns one tensor, or a tuple. Its fake kernel gives the
+    shapes, also symbolic ones. The process keeps the model.
     """
     qualified = name if "::" in name else f"farrier::{name}"
     namespace, _, short = qualified.partition("::")
     if not (namespace.isidentifier() and short.isidentifier()):
         raise error("E_OPTION", f"{quoted(name)} is no operator's name", "give namespace::name")
     if not hasattr(torch.library, "register_fake"):
-        raise error("E_UNSUPPORTED", f"operators need PyTorch 2.4 or newer, this is {torch.__version__}", None, UNSUPPORTED)
+        raise error(
+            "E_UNSUPPORTED",
+            f"operators need PyTorch 2.4 or newer, this is {torch.__version__}",
+            None,
+            UNSUPPORTED,
+        )
     if qualified in _libraries or hasattr(getattr(torch.ops, namespace), short):
         raise error("E_OPTION", f"operator {qualified} is there already", "give another name")
     operator = _Operator(model.entry(entry))
@@ -59,21 +66,27 @@ class _Operator:
         """``(Tensor input_ids, Tensor(a0!) cache_0_key) -> Tensor``."""
         used: Dict[str, int] = {}
         parts = []
-        # Arguments without a default come first, so an optional input before a state is given, as None.
+        # No default before an argument without one: an optional input before a state is given as None.
         takes_state = self.entry.uses_state
         optional = [tensor.fill is not None for tensor in self.entry.inputs]
         for i, tensor in enumerate(self.entry.inputs):
             default = "=None" if all(optional[i:]) and not takes_state else ""
-            parts.append(f"Tensor{'?' if optional[i] else ''} {_identifier(tensor.name, used)}{default}")
+            parts.append(
+                f"Tensor{'?' if optional[i] else ''} {_identifier(tensor.name, used)}{default}"
+            )
         if takes_state:
             for i, state in enumerate(self.model.states):
                 parts.append(f"Tensor(a{i}!) {_identifier(state.name, used)}")
         n = len(self.entry.outputs)
-        return f"({', '.join(parts)}) -> " + ("Tensor" if n == 1 else f"({', '.join(['Tensor'] * n)})")
+        return f"({', '.join(parts)}) -> " + (
+            "Tensor" if n == 1 else f"({', '.join(['Tensor'] * n)})"
+        )
 
     def run(self, *arguments: Any) -> Any:
         inputs = {
-            name: value.contiguous() for name, value in zip(self.names, arguments) if value is not None
+            name: value.contiguous()
+            for name, value in zip(self.names, arguments)
+            if value is not None
         }
         tensors = arguments[self.n_inputs :]
         state = self.state_of(tensors) if tensors else None
@@ -94,16 +107,24 @@ class _Operator:
 
     def fake(self, *arguments: Any) -> Any:
         symbols = {s.name: s.min for s in self.model.symbols if s.min == s.max}
-        device = next((a.device for a in arguments if a is not None), torch.device(self.model.device))
+        device = next(
+            (a.device for a in arguments if a is not None), torch.device(self.model.device)
+        )
         for tensor, argument in zip(self.entry.inputs, arguments):
             if argument is None:
                 continue
             wanted = _torch_dtype(tensor.dtype)
             if argument.dtype not in wanted:
-                raise error("E_RT_INPUT", f"input {quoted(tensor.name)} is {argument.dtype}, expected {wanted[0]}")
+                raise error(
+                    "E_RT_INPUT",
+                    f"input {quoted(tensor.name)} is {argument.dtype}, expected {wanted[0]}",
+                )
             if argument.dim() != len(tensor.shape):
-                raise error("E_RT_INPUT", f"input {quoted(tensor.name)} has {argument.dim()} dimensions, "
-                                          f"expected {len(tensor.shape)}")
+                raise error(
+                    "E_RT_INPUT",
+                    f"input {quoted(tensor.name)} has {argument.dim()} dimensions, "
+                    f"expected {len(tensor.shape)}",
+                )
             for dim, size in zip(tensor.shape, argument.shape):
                 if isinstance(dim, str):
                     symbols.setdefault(dim, size)

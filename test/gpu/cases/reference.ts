@@ -125,6 +125,7 @@ export function reference(
   if (desc.family === "map") at.each(desc.coords, desc.extents, () => at.store(desc.stores));
   else if (desc.family === "gemm") gemm(at, desc, target);
   else if (desc.family === "attention") attention(at, desc);
+  else if (desc.family !== "reduce") throw new Error(`no reference for family ${desc.family}`);
   else
     at.each(desc.coords, desc.extents, () => {
       at.stages(desc.stages, desc.axis, desc.axisExtent);

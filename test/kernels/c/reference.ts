@@ -108,7 +108,8 @@ function interpret(desc: KernelDesc, values: Values, symbols: Symbols): Memory {
   if (desc.family === "map") map(interpreter, desc);
   else if (desc.family === "reduce") reduce(interpreter, desc);
   else if (desc.family === "gemm") gemm(interpreter, desc);
-  else attention(interpreter, desc);
+  else if (desc.family === "attention") attention(interpreter, desc);
+  else throw new Error(`no reference for kernels of family ${desc.family}`);
   return interpreter.memory;
 }
 

@@ -27,7 +27,11 @@ function checkTarget(module: Module, { target }: VerifyOptions, problems: Proble
 function checkParams(module: Module, { params }: VerifyOptions, problems: Problems): void {
   const line = module.entry?.line ?? 1;
   if (module.params.length !== params.length)
-    problems.add("PARAM", line, `${module.params.length} parameters for ${params.length} arguments`);
+    problems.add(
+      "PARAM",
+      line,
+      `${module.params.length} parameters for ${params.length} arguments`,
+    );
   for (const { name, type, line: at } of module.params)
     if (bits[type] !== 64 || type === "f64")
       problems.add("PARAM", at, `parameter ${name} is .${type}, expected 8 bytes`);
@@ -36,8 +40,7 @@ function checkParams(module: Module, { params }: VerifyOptions, problems: Proble
 function checkThreads(module: Module, { threads }: VerifyOptions, problems: Problems): void {
   const line = module.entry?.line ?? 1;
   const most = module.tuning.get(".reqntid") ?? module.tuning.get(".maxntid");
-  if (threads < 1 || threads > 1024)
-    problems.add("MODULE", line, `${threads} threads in a block`);
+  if (threads < 1 || threads > 1024) problems.add("MODULE", line, `${threads} threads in a block`);
   if (most === undefined) problems.add("MODULE", line, "no .maxntid");
   else if (most.reduce((product, n) => product * n, 1) !== threads)
     problems.add("MODULE", line, `.maxntid ${most.join(", ")} for a launch of ${threads} threads`);

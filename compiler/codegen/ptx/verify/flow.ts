@@ -40,7 +40,7 @@ function split({ instructions, labels }: Module): Flow {
   });
   const blockOf = new Int32Array(instructions.length);
   const blocks: Block[] = [];
-  for (let first = 0; first < instructions.length; ) {
+  for (let first = 0; first < instructions.length;) {
     let end = first + 1;
     while (end < instructions.length && starts[end] === 0) end++;
     blockOf.fill(blocks.length, first, end);
@@ -67,7 +67,11 @@ function connect(module: Module, { blocks, blockOf }: Flow, problems: Problems):
     const to = (index: number): void => {
       const target = index < instructions.length ? blockOf[index]! : -1;
       if (target < 0)
-        problems.add("FALL", index === block.end ? endLine : last.line, "control runs past the end");
+        problems.add(
+          "FALL",
+          index === block.end ? endLine : last.line,
+          "control runs past the end",
+        );
       else if (!block.next.includes(target)) {
         block.next.push(target);
         blocks[target]!.previous.push(block.index);
@@ -137,7 +141,7 @@ function findPostDominators(module: Module, blocks: readonly Block[], problems: 
     }
     return a;
   };
-  for (let changed = true; changed; ) {
+  for (let changed = true; changed;) {
     changed = false;
     for (const index of order) {
       const block = blocks[index]!;

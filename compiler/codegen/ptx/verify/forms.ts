@@ -109,8 +109,9 @@ function slotOf(token: string, choice: string): Slot {
     const [, space, mode] = address;
     return { kind: "address", space: spaces[space!]!, mode: modes[mode!]!, optional };
   }
-  const [, written, literals, relaxed, type, lanes] =
-    /^(=?)([$#]?)(>?)(\w+?)(?:\*(\d))?$/.exec(source)!;
+  const [, written, literals, relaxed, type, lanes] = /^(=?)([$#]?)(>?)(\w+?)(?:\*(\d))?$/.exec(
+    source,
+  )!;
   const name = type === "T" ? choice : type!;
   if (!isScalarType(name)) throw new TypeError(`${token} of ${choice}`);
   return {
@@ -244,14 +245,14 @@ function memoryForms(): void {
       if (bytes > 16) continue;
       const [suffix, vector] = lanes === 1 ? ["", ""] : [`.v${lanes}`, `*${lanes}`];
       const extra = { bytes };
-      allow(`ld.global{|.L1::no_allocate}${suffix}.${type}`, `=${relaxed}${type}${vector} [g]`, extra);
+      allow(`ld.global${suffix}.${type}`, `=${relaxed}${type}${vector} [g]`, extra);
       allow(`ld.global.nc${suffix}.${type}`, `=${relaxed}${type}${vector} [gc]`, extra);
       allow(`ld.shared${suffix}.${type}`, `=${relaxed}${type}${vector} [s]`, extra);
       allow(`st.global${suffix}.${type}`, `[g=] $${relaxed}${type}${vector}`, extra);
       allow(`st.shared${suffix}.${type}`, `[s=] $${relaxed}${type}${vector}`, extra);
     }
   }
-  allow("ld.{acquire|relaxed|volatile}.gpu.global.<u32|b32|u64|b64>", "=T [g]", { since: volta });
+  allow("ld.{acquire|relaxed}.gpu.global.<u32|b32|u64|b64>", "=T [g]", { since: volta });
   allow("st.{release|relaxed}.gpu.global.<u32|b32|u64|b64>", "[g=] $T", { since: volta });
   allow("atom.global{|.acq_rel.gpu|.relaxed.gpu}.{add|min|max}.<u32|s32|u64>", "=T [g~] T");
   allow("atom.global{|.acq_rel.gpu|.relaxed.gpu}.exch.<b32|b64>", "=T [g~] T");
@@ -289,16 +290,12 @@ function warpForms(): void {
   allow("redux.sync.{add|min|max}.<s32|u32>", "=T T u32", { role: "warp", since: ampere });
   const matrix: Extra = { role: "warp", since: { version: 605, architecture: 75 }, bytes: 16 };
   for (const count of [1, 2, 4])
-    allow(
-      `ldmatrix.sync.aligned.m8n8.x${count}{|.trans}.shared.b16`,
-      count === 1 ? "=b32 [s]" : `=b32*${count} [s]`,
-      matrix,
-    );
+    allow(`ldmatrix.sync.aligned.m8n8.x${count}{|.trans}.shared.b16`, `=b32*${count} [s]`, matrix);
   const product: Extra = { role: "warp", since: ampere };
   const m16n8 = "mma.sync.aligned.m16n8";
   allow(`${m16n8}k16.row.col.f32.{f16.f16|bf16.bf16}.f32`, "=f32*4 b32*4 b32*2 f32*4", product);
-  allow(`${m16n8}k8.row.col.f32.bf16.bf16.f32`, "=f32*4 b32*2 $b32 f32*4", product);
-  allow(`${m16n8}k8.row.col.f32.f16.f16.f32`, "=f32*4 b32*2 $b32 f32*4", product);
+  allow(`${m16n8}k8.row.col.f32.bf16.bf16.f32`, "=f32*4 b32*2 b32*1 f32*4", product);
+  allow(`${m16n8}k8.row.col.f32.f16.f16.f32`, "=f32*4 b32*2 b32*1 f32*4", product);
   allow(`${m16n8}k8.row.col.f32.tf32.tf32.f32`, "=f32*4 b32*4 b32*2 f32*4", product);
   allow(`${m16n8}k32.row.col.s32.s8.s8.s32`, "=s32*4 b32*4 b32*2 s32*4", product);
 }

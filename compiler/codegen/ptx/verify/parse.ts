@@ -88,7 +88,7 @@ class Parser {
   #type(what: string): ScalarType {
     const name = this.#directive().slice(1);
     if (!isScalarType(name)) this.#s.fail(`.${name} is no type of ${what}`);
-    return name as ScalarType;
+    return name;
   }
 
   /** After `.shared`: `.align N .b8 name[bytes];` */

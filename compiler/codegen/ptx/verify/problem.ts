@@ -22,7 +22,8 @@ export const checks = {
   SHARED: "shared memory beyond what is declared and asked for",
   BARRIER: "a barrier with a bad number or a bad count of threads",
   DIVERGENT: "a barrier or warp-wide instruction that not all of its threads may reach",
-  DEPENDENT: "memory of the kernel before is touched, or the kernel ends, before griddepcontrol.wait",
+  DEPENDENT:
+    "memory of the kernel before is touched, or the kernel ends, before griddepcontrol.wait",
 } as const;
 
 export type Check = keyof typeof checks;

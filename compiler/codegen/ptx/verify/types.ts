@@ -45,6 +45,14 @@ export const bits: { readonly [T in ScalarType]: number } = {
   f64: 64,
 };
 
+/** Untyped, signed, unsigned or floating-point. */
+export type ScalarKind = "b" | "s" | "u" | "f";
+const kind = (type: string): string =>
+  type === "pred" ? "b" : type.includes("f") ? "f" : type.slice(0, 1);
+export const kindOf = Object.fromEntries(Object.keys(bits).map((type) => [type, kind(type)])) as {
+  readonly [T in ScalarType]: ScalarKind;
+};
+
 export const isScalarType = (name: string): name is ScalarType => Object.hasOwn(bits, name);
 
 export interface RegisterOperand {
@@ -147,4 +155,9 @@ export interface VerifyOptions {
   readonly params: readonly PtxParam[];
   /** Launched before the kernel before it has ended: `griddepcontrol.wait` is needed on every path. */
   readonly dependent?: boolean;
+  /**
+   * Addresses must be proved good, not only not proved bad: alignment always, the upper end in shared
+   * memory where it has a bound. What farrier's tests ask of its own kernels.
+   */
+  readonly proof?: boolean;
 }

@@ -5,7 +5,7 @@ import { builtin } from "../../../scalar/table.js";
 import type { ConfigReader } from "../../files/config-reader.js";
 import { readActivation, type Activation } from "../activations.js";
 import * as b from "../blocks.js";
-import { readCount, readLayers, readVocabulary } from "../common-config.js";
+import { readCount, readEqualHeads, readLayers, readVocabulary } from "../common-config.js";
 import type { Encoder, Family } from "../family.js";
 import type { Scope } from "../scope.js";
 
@@ -15,7 +15,7 @@ interface Config {
   readonly types: number;
   readonly layers: number;
   readonly width: number;
-  readonly heads: number;
+  readonly heads: b.Heads;
   readonly inner: number;
   readonly epsilon: number;
   readonly activation: Activation;
@@ -23,19 +23,13 @@ interface Config {
 
 function readConfig(config: ConfigReader): Config {
   const width = readCount(config, "hidden_size");
-  const heads = readCount(config, "num_attention_heads");
-  if (width % heads !== 0)
-    throw config.invalid(
-      "num_attention_heads",
-      `${heads} heads do not divide hidden_size = ${width}`,
-    );
   return {
     vocabulary: readVocabulary(config),
     positions: readCount(config, "max_position_embeddings"),
     types: readCount(config, "type_vocab_size"),
     layers: readLayers(config, "num_hidden_layers"),
     width,
-    heads,
+    heads: readEqualHeads(config, width),
     inner: readCount(config, "intermediate_size"),
     epsilon: config.optionalNumber("layer_norm_eps", { above: 0 }) ?? 1e-12,
     activation: readActivation(config, "hidden_act", "gelu"),
@@ -67,9 +61,9 @@ const wide = (outputs: number): b.LinearOptions => ({ outputs, bias: true });
 function attention(s: Scope, c: Config, x: Node, layer: number): Node {
   const at = `bert.encoder.layer.${layer}.attention.self`;
   const [q, keys, values] = ["query", "key", "value"].map((name) =>
-    b.splitHeads(s, b.linear(s, x, `${at}.${name}`, wide(c.width)), c.heads),
+    b.splitHeads(s, b.linear(s, x, `${at}.${name}`, wide(c.width)), c.heads.query),
   ) as [Node, Node, Node];
-  const scale = (c.width / c.heads) ** -0.5;
+  const scale = c.heads.size ** -0.5;
   return b.mergeHeads(s, s.attend(layer, q, { keys, values }, { scale, bothWays: true }));
 }
 

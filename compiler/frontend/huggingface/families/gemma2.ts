@@ -3,6 +3,7 @@
  * kept within a range by a tanh; every other layer with a window; scaled embeddings.
  */
 import type { Node } from "../../../ir/graph.js";
+import { roundFloat } from "../../../scalar/round.js";
 import type { ConfigReader } from "../../files/config-reader.js";
 import * as b from "../blocks.js";
 import { readLimit, readWindow, readWindows } from "../common-config.js";
@@ -66,7 +67,8 @@ function read(config: ConfigReader): LanguageModel {
   const c = readConfig(config);
   return rotaryDecoder(c, {
     block: (s, x, layer) => block(s, c, x, layer),
-    embedded: (s, x) => b.scaled(s, x, Math.sqrt(c.width)),
+    // A tensor there, which has the model's type.
+    embedded: (s, x) => b.scaled(s, x, roundFloat(Math.sqrt(c.width), s.dtype)),
     norm: (s, x, name) => b.offsetRmsNorm(s, x, name, c.epsilon),
     scores: (s, logits) => (c.logitCap === null ? logits : b.softCap(s, logits, c.logitCap)),
   });

@@ -4,7 +4,13 @@ import type { Node } from "../../../ir/graph.js";
 import type { ConfigReader } from "../../files/config-reader.js";
 import { readActivation, type Activation } from "../activations.js";
 import * as b from "../blocks.js";
-import { readCount, readEos, readHeads, readLayers, readVocabulary } from "../common-config.js";
+import {
+  readCount,
+  readEos,
+  readEqualHeads,
+  readLayers,
+  readVocabulary,
+} from "../common-config.js";
 import type { Family, LanguageModel } from "../family.js";
 import { readRope, type Rope } from "../rope.js";
 import { angles, pairedHeads, rotate, type Angles } from "../rotary.js";
@@ -27,7 +33,9 @@ interface Config {
 
 function readConfig(config: ConfigReader): Config {
   const width = readCount(config, "hidden_size");
-  const heads = readHeads(config, width);
+  const heads = readEqualHeads(config, width);
+  if (heads.size % 2 !== 0)
+    throw config.invalid("num_attention_heads", `heads of ${heads.size} elements have no pairs`);
   const positions = readCount(config, "max_position_embeddings");
   return {
     vocabulary: readVocabulary(config),

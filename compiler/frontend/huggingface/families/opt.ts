@@ -3,7 +3,13 @@ import type { Node } from "../../../ir/graph.js";
 import type { ConfigReader } from "../../files/config-reader.js";
 import { readActivation, type Activation } from "../activations.js";
 import * as b from "../blocks.js";
-import { readCount, readEos, readLayers, readVocabulary } from "../common-config.js";
+import {
+  readCount,
+  readEos,
+  readEqualHeads,
+  readLayers,
+  readVocabulary,
+} from "../common-config.js";
 import type { Family, LanguageModel } from "../family.js";
 import type { Scope } from "../scope.js";
 
@@ -27,9 +33,6 @@ interface Config {
 
 function readConfig(config: ConfigReader): Config {
   const width = readCount(config, "hidden_size");
-  const query = readCount(config, "num_attention_heads");
-  if (width % query !== 0)
-    throw config.invalid("num_attention_heads", `${query} heads do not divide ${width}`);
   const normBefore = config.optionalBoolean("do_layer_norm_before") ?? true;
   const removed = config.optionalBoolean("_remove_final_layer_norm") ?? false;
   return {
@@ -38,7 +41,7 @@ function readConfig(config: ConfigReader): Config {
     layers: readLayers(config, "num_hidden_layers"),
     width,
     outerWidth: config.optionalInt("word_embed_proj_dim", { min: 1, max: 1 << 24 }) ?? width,
-    heads: { query, keyValue: query, size: width / query },
+    heads: readEqualHeads(config, width),
     inner: readCount(config, "ffn_dim"),
     activation: readActivation(config, "activation_function", "relu"),
     tied: config.optionalBoolean("tie_word_embeddings") ?? true,

@@ -60,8 +60,7 @@ function unsaturated(call: Call, x: Node, dtype: DType): Node {
   if (dtype !== "e5m2")
     return cast(g, apply(g, "select", large, scalarLike(g, wide, NaN), wide), dtype);
   // A cast saturates infinities, too: they are written as patterns.
-  const infinity = (pattern: number): Node =>
-    bitsAs(call, constantScalar(g, "u8", pattern), dtype);
+  const infinity = (pattern: number): Node => bitsAs(call, constantScalar(g, "u8", pattern), dtype);
   const positive = apply(g, "lt", scalarLike(g, wide, 0), wide);
   const infinite = apply(g, "select", positive, infinity(0x7c), infinity(0xfc));
   return apply(g, "select", large, infinite, cast(g, x, dtype));
@@ -81,7 +80,12 @@ function toScale(call: Call, x: Node, mode: "up" | "down" | "nearest", saturates
   if (saturates) return cast(g, rounded, "e8m0");
   const nan = scalarLike(g, wide, NaN);
   const least = scalarLike(g, wide, 2 ** -127);
-  const small = apply(g, "and", apply(g, "lt", rounded, least), apply(g, "gt", wide, scalarLike(g, wide, 0)));
+  const small = apply(
+    g,
+    "and",
+    apply(g, "lt", rounded, least),
+    apply(g, "gt", wide, scalarLike(g, wide, 0)),
+  );
   const largest = scalarLike(g, wide, 2 ** 127);
   const outside = apply(g, "or", apply(g, "gt", rounded, largest), small);
   return cast(g, apply(g, "select", outside, nan, rounded), "e8m0");
@@ -89,7 +93,7 @@ function toScale(call: Call, x: Node, mode: "up" | "down" | "nearest", saturates
 
 /** The same bits as another type of the same width. */
 export function BitCast(call: Call): Node {
-  const { g, attrs } = call;
+  const { attrs } = call;
   const x = call.input(0);
   const to = attrs.int("to");
   if (to === undefined) throw attrs.missing("to");

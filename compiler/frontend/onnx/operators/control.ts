@@ -8,7 +8,9 @@ import {
   unsqueeze,
 } from "../../../ir/build.js";
 import type { Node } from "../../../ir/graph.js";
+import { one } from "../../../scalar/build.js";
 import type { Call } from "../call.js";
+import type { OnnxGraph } from "../wire/types.js";
 
 /** Only the branch that a known condition chooses is there at all. */
 export function If(call: Call): readonly Node[] {
@@ -57,11 +59,20 @@ function stacked(call: Call, parts: readonly Node[], axis: number): Node {
   return concat(call.g, parts, axis);
 }
 
+interface ScanPlan {
+  readonly body: OnnxGraph;
+  readonly backwards: readonly number[];
+  readonly axes: readonly number[];
+  readonly outputAxes: readonly number[];
+  readonly outputBackwards: readonly number[];
+}
+
 /** Written out, element by element of the scanned axes. */
 export function Scan(call: Call): readonly Node[] {
-  const { g, attrs, host } = call;
+  const { attrs, version } = call;
   const body = attrs.graph("body");
-  const inputs = call.all();
+  // Before opset 9 the first input has the lengths of the batch's sequences.
+  const inputs = version < 9 ? call.all(1) : call.all();
   const scanned = attrs.int("num_scan_inputs");
   if (scanned === undefined) throw attrs.missing("num_scan_inputs");
   if (scanned < 1 || scanned > inputs.length) throw attrs.invalid("num_scan_inputs", `${scanned}`);
@@ -72,28 +83,77 @@ export function Scan(call: Call): readonly Node[] {
     if (values.length !== length) throw attrs.invalid(name, `expected ${length} values`);
     return values;
   };
-  const backwards = list("scan_input_directions", scanned);
-  const sources = inputs.slice(carried);
+  const zeros = Array.from({ length: made }, () => 0);
+  const [state, sources] = [inputs.slice(0, carried), inputs.slice(carried)];
+  if (version < 9) {
+    if (call.optional(0) !== undefined) throw call.unsupported("sequences of different lengths");
+    const backwards = list("directions", scanned);
+    const axes = sources.map(() => 0);
+    const plan = { body, backwards, axes, outputAxes: zeros, outputBackwards: zeros };
+    return batched(call, plan, state, sources);
+  }
   const axes = list("scan_input_axes", scanned).map((axis, i) =>
     call.axis(axis, sources[i]!.shape.length),
   );
-  const outputAxes = list("scan_output_axes", made);
-  const outputBackwards = list("scan_output_directions", made);
+  const plan = {
+    body,
+    backwards: list("scan_input_directions", scanned),
+    axes,
+    outputAxes: list("scan_output_axes", made),
+    outputBackwards: list("scan_output_directions", made),
+  };
+  return scanOnce(call, plan, state, sources);
+}
+
+/** Each element of the first axis apart. */
+function batched(
+  call: Call,
+  plan: ScanPlan,
+  state: readonly Node[],
+  sources: readonly Node[],
+): readonly Node[] {
+  const { g } = call;
+  const batch = call.extent(sources[0]!.shape[0] ?? one, "the batch");
+  const results = Array.from({ length: batch }, (_, i) => {
+    const part = (x: Node): Node => dropped(call, x, 0, i);
+    return scanOnce(call, plan, state.map(part), sources.map(part));
+  });
+  return (results[0] ?? []).map((_, i) =>
+    stacked(
+      call,
+      results.map((each) => unsqueeze(g, each[i]!, [0])),
+      0,
+    ),
+  );
+}
+
+/** The elements at `index` of an axis, which goes. */
+function dropped({ g }: Call, x: Node, axis: number, index: number): Node {
+  const part = slice(g, x, { axis, start: index, end: index + 1 });
+  return reshape(
+    g,
+    part,
+    x.shape.filter((_, each) => each !== axis),
+  );
+}
+
+function scanOnce(
+  call: Call,
+  { body, backwards, axes, outputAxes, outputBackwards }: ScanPlan,
+  initial: readonly Node[],
+  sources: readonly Node[],
+): readonly Node[] {
+  const { g, host } = call;
+  const carried = initial.length;
   const count = call.extent(sources[0]!.shape[axes[0]!]!, "the scanned axis");
   if (count > mostTrips)
     throw call.error("E_LIMIT_FOLD", `more than ${mostTrips} rounds of a scan`);
-  let state = inputs.slice(0, carried);
-  const scans: Node[][] = Array.from({ length: made }, () => []);
+  let state = initial;
+  const scans: Node[][] = outputAxes.map(() => []);
   for (let round = 0; round < count; round++) {
-    const elements = sources.map((x, i) => {
-      const start = backwards[i] === 0 ? round : count - 1 - round;
-      const part = slice(g, x, { axis: axes[i]!, start, end: start + 1 });
-      return reshape(
-        g,
-        part,
-        x.shape.filter((_, axis) => axis !== axes[i]),
-      );
-    });
+    const elements = sources.map((x, i) =>
+      dropped(call, x, axes[i]!, backwards[i] === 0 ? round : count - 1 - round),
+    );
     const results = call.runSubgraph(body, [...state, ...elements]);
     state = results.slice(0, carried).map((each) => host.simplified(each));
     scans.forEach((scan, i) => scan.push(results[carried + i]!));

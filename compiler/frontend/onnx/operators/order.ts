@@ -83,7 +83,13 @@ function flatIndex(call: Call, indices: Node, count: number, outer: Node["shape"
     const part = component(call, wide, i);
     const size = dimensions(g, [outer[i]!], 0);
     const zero = scalarLike(g, part, 0);
-    const counted = apply(g, "select", apply(g, "lt", part, zero), apply(g, "add", part, size), part);
+    const counted = apply(
+      g,
+      "select",
+      apply(g, "lt", part, zero),
+      apply(g, "add", part, size),
+      part,
+    );
     const valid = apply(g, "and", apply(g, "ge", counted, zero), apply(g, "lt", counted, size));
     inside = apply(g, "and", inside, valid);
     position = apply(g, "add", apply(g, "mul", position, size), counted);

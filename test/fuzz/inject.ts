@@ -1,0 +1,130 @@
+/**
+ * The fuzzer tested on itself: each planted defect has to be found, and reduced.
+ *
+ *   npx tsx test/fuzz/inject.ts [--seed A] [--graphs N] [--only TEXT]
+ */
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { runBatch, type BatchOptions, type Trial, type Verdict } from "./batch.js";
+import { describeCase, sizeOf, type Variant } from "./case.js";
+import { faults, type Fault } from "./faults.js";
+import { generate, variantsOf } from "./generate.js";
+import { lowerCase, type Hooks, type Lowered } from "./lower.js";
+import { reduceCase } from "./reduce.js";
+
+const compiler: BatchOptions = { isa: "portable", level: 0 };
+
+/** What would run: equal fingerprints are equal programs. */
+function fingerprint({ plans, texts }: Lowered): string {
+  return JSON.stringify([plans, [...texts]]);
+}
+
+function attempt(trial: Trial, variant: Variant, hooks?: Hooks): string | null {
+  try {
+    return fingerprint(lowerCase(trial.found, variant, hooks));
+  } catch (error) {
+    return `throws ${String(error)}`;
+  }
+}
+
+/** Graphs with the programs that a sound compiler makes of them. */
+export class Pool {
+  readonly #trials: { readonly trial: Trial; readonly sound: readonly (string | null)[] }[] = [];
+
+  constructor(readonly seed: number) {}
+
+  at(index: number): { readonly trial: Trial; readonly sound: readonly (string | null)[] } {
+    while (this.#trials.length <= index) {
+      const found = generate(this.seed + this.#trials.length);
+      const trial = { found, variants: variantsOf(found) };
+      const sound = trial.variants.map((variant) => attempt(trial, variant));
+      this.#trials.push({ trial, sound });
+    }
+    return this.#trials[index]!;
+  }
+}
+
+export interface Hunt {
+  readonly fault: string;
+  readonly found: boolean;
+  /** Graphs made until it was found. */
+  readonly graphs: number;
+  /** Operators of the reduced graph. */
+  readonly nodes: number;
+  readonly what: string;
+  readonly text: string;
+}
+
+/** Graphs that run at a time, of those that the defect changes. */
+const together = 12;
+
+export interface HuntOptions {
+  readonly most: number;
+  readonly reduce: boolean;
+}
+
+export async function hunt(pool: Pool, fault: Fault, options: HuntOptions): Promise<Hunt> {
+  const { hooks, name } = fault;
+  let waiting: Trial[] = [];
+  for (let index = 0; index < options.most; index++) {
+    const { trial, sound } = pool.at(index);
+    const changed = trial.variants.filter((variant, i) => attempt(trial, variant, hooks) !== sound[i]);
+    if (changed.length > 0) waiting.push({ ...trial, variants: changed });
+    if (waiting.length < together && index + 1 < options.most) continue;
+    const verdicts = await runBatch(waiting, { ...compiler, hooks });
+    const hit = smallestFailure(waiting, verdicts);
+    waiting = [];
+    if (hit === null) continue;
+    const first = { found: hit.trial.found, variant: hit.verdict.variant, verdict: hit.verdict };
+    const small = options.reduce ? await reduceCase(first, { ...compiler, hooks }) : first;
+    const { found, verdict } = small;
+    const nodes = sizeOf(found.graph);
+    const text = describeCase(found);
+    return { fault: name, found: true, graphs: index + 1, nodes, what: verdict.what, text };
+  }
+  return { fault: name, found: false, graphs: options.most, nodes: 0, what: "", text: "" };
+}
+
+function smallestFailure(
+  trials: readonly Trial[],
+  verdicts: readonly Verdict[],
+): { trial: Trial; verdict: Verdict & { kind: "failed" } } | null {
+  const failed = verdicts.flatMap((verdict, i) =>
+    verdict.kind === "failed" ? [{ trial: trials[i]!, verdict }] : [],
+  );
+  failed.sort((a, b) => sizeOf(a.trial.found.graph) - sizeOf(b.trial.found.graph));
+  return failed[0] ?? null;
+}
+
+export const median = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      seed: { type: "string", default: "1" },
+      graphs: { type: "string", default: "1500" },
+      only: { type: "string", default: "" },
+    },
+  });
+  const pool = new Pool(Number(values.seed));
+  const hunts: Hunt[] = [];
+  for (const fault of faults.filter(({ name }) => name.includes(values.only))) {
+    const made = await hunt(pool, fault, { most: Number(values.graphs), reduce: true });
+    hunts.push(made);
+    const said = made.found
+      ? `found after ${made.graphs} graphs, ${made.nodes} operators: ${made.what}`
+      : `NOT FOUND in ${made.graphs} graphs`;
+    console.log(`${made.fault}: ${said}`);
+    if (made.nodes > 5) console.log(made.text);
+  }
+  const found = hunts.filter((each) => each.found);
+  const nodes = median(found.map((each) => each.nodes));
+  console.log(`${found.length} of ${hunts.length} defects found, the median reduced to ${nodes} operators`);
+  process.exitCode = found.length === hunts.length ? 0 : 1;
+}
+
+const isMain =
+  process.argv[1] !== undefined && path.resolve(process.argv[1]) === fileURLToPath(import.meta.url);
+if (isMain) void main();

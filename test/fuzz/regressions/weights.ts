@@ -1,0 +1,54 @@
+/** What is computed once, when weights are bound. */
+import { matmul } from "../../../compiler/ir/build-anchor.js";
+import {
+  broadcastTo,
+  concat,
+  input,
+  literal,
+  map,
+  reduce,
+  reshape,
+  slice,
+  softmax,
+  transpose,
+} from "../../../compiler/ir/build.js";
+import { int, mul, one, sub } from "../../../compiler/scalar/build.js";
+import { primitive } from "../../../compiler/scalar/primitives.js";
+import { builtin } from "../../../compiler/scalar/table.js";
+import { regression, type Regression } from "./regression.js";
+
+const counted = (count: number): number[] => Array.from({ length: count }, (_, i) => (i % 7) - 3);
+
+export const weights: readonly Regression[] = [
+  regression("an output that is a product of constants", ({ g }) => {
+    const w = literal(g, "f32", [1, 9, 2], counted(18));
+    return matmul(g, w, transpose(g, w, [0, 2, 1]));
+  }),
+  regression("an output that is a softmax of constants", ({ g }) => {
+    const w = literal(g, "f32", [5, 1], counted(5));
+    const product = matmul(g, w, transpose(g, w, [1, 0]));
+    return softmax(g, concat(g, [product, product, product], 1), 1);
+  }),
+  regression("a sum of constants over a length that changes", ({ g, symbol }) => {
+    const rows = symbol("n", 9);
+    const repeated = broadcastTo(g, literal(g, "f32", [1, 4], counted(4)), [rows, 4]);
+    const total = reduce(g, "sum", repeated, [0]);
+    return map(g, primitive("add"), [input(g, "x", "f32", [rows, 4]), total]);
+  }),
+  regression("constants flattened across a length that changes", ({ g, symbol }) => {
+    const rows = symbol("n", 9);
+    const repeated = broadcastTo(g, literal(g, "f32", [4, 1], counted(4)), [4, rows]);
+    const flat = map(g, builtin("tanh"), [reshape(g, repeated, [mul(rows, int(4))])]);
+    return map(g, primitive("add"), [input(g, "x", "f32", [4, rows]), reshape(g, flat, [4, rows])]);
+  }),
+  regression("the last of constants whose number changes", ({ g, symbol }) => {
+    const rows = symbol("n", 9);
+    const repeated = broadcastTo(g, literal(g, "f32", [1, 3], counted(3)), [rows, 3]);
+    const scaled = map(g, primitive("mul"), [
+      repeated,
+      literal(g, "f32", [], [0.5]),
+    ]);
+    const last = slice(g, scaled, { axis: 0, start: sub(rows, one), end: rows });
+    return map(g, builtin("exp"), [map(g, primitive("add"), [input(g, "x", "f32", [1, 3]), last])]);
+  }),
+];

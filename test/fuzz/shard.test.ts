@@ -1,0 +1,39 @@
+/** A share of the fuzzer for every change: graphs of fixed seeds, and the graphs that were wrong once. */
+import { describe, expect, it } from "vitest";
+import { runBatch } from "./batch.js";
+import { faults } from "./faults.js";
+import { hunt, Pool } from "./inject.js";
+import { regressions } from "./regressions/index.js";
+import { runSeeds } from "./run.js";
+
+const compiler = { isa: "portable", level: 0 } as const;
+process.env["FARRIER_THREADS"] ??= "2";
+
+describe("fuzzing", () => {
+  it.each([1, 2, 3])("graphs of shard %i are computed right", { timeout: 120_000 }, async (shard) => {
+    const seeds = Array.from({ length: 50 }, (_, i) => shard * 1000 + i);
+    const { passed, refused, failures } = await runSeeds({ seeds, reduce: true });
+    expect(failures.map(({ what, text }) => `${what}\n${text}`)).toEqual([]);
+    expect(passed + refused.length).toBe(seeds.length);
+    expect(passed).toBeGreaterThan(45);
+  });
+
+  it("graphs that were wrong once are right", { timeout: 120_000 }, async () => {
+    const trials = regressions.map(({ build, variants }) => ({ found: build(), variants }));
+    const verdicts = await runBatch(trials, compiler);
+    const wrong = verdicts.flatMap((verdict, i) =>
+      verdict.kind === "passed" ? [] : [`${regressions[i]!.name}: ${verdict.what}`],
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  it("planted defects are found and reduced", { timeout: 120_000 }, async () => {
+    const pool = new Pool(1);
+    const chosen = ["min and max swapped", "a rounding left out", "two temporaries in one place"];
+    for (const fault of faults.filter(({ name }) => chosen.includes(name))) {
+      const { found, nodes } = await hunt(pool, fault, { most: 200, reduce: true });
+      expect({ fault: fault.name, found }).toEqual({ fault: fault.name, found: true });
+      expect(nodes).toBeLessThanOrEqual(8);
+    }
+  });
+});
