@@ -34,6 +34,8 @@ export interface CompileOptions extends ImportOptions {
   readonly weights?: WeightsMode;
   /** Off: the plan that fusion is compared with. */
   readonly fuse?: boolean;
+  /** Texts of the names of passes to leave out: the model without what they do. */
+  readonly without?: readonly string[];
   /** Texts of pass names that must have changed the graph of some entry. */
   readonly requireFusion?: readonly string[];
   /** Called with the graph after each pass. */

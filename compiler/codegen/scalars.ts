@@ -2,6 +2,7 @@
 import { isOp, type Expr } from "../scalar/expr.js";
 import type { HostOp } from "../plan/plan.js";
 import { dtypes } from "../ir/dtype.js";
+import { rangeOf } from "../scalar/range.js";
 
 const hostOps: { readonly [O in HostOp]: true } = {
   add: true,
@@ -33,7 +34,13 @@ function decide(expr: Expr): boolean {
   if (dtypes[expr.type].kind === "float") return false;
   if (isOp(expr, "const")) return typeof expr.attr.value === "number";
   if (isOp(expr, "sym")) return expr.attr.space === "host";
-  return Object.hasOwn(hostOps, expr.op) && expr.args.every(isHostExpr);
+  return Object.hasOwn(hostOps, expr.op) && isBounded(expr) && expr.args.every(isHostExpr);
+}
+
+/** Kernels wrap around where the host refuses to: what might overflow is theirs. */
+function isBounded(expr: Expr): boolean {
+  const { min, max } = rangeOf(expr);
+  return min > -Infinity && max < Infinity;
 }
 
 /** Collects host expressions into slots; equal expressions share one. */

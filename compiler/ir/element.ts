@@ -218,9 +218,9 @@ function reachedParts(node: Node<"concat">, position: Expr): ConcatPart[] {
     const size = constValue(extent);
     if (size === 0) continue;
     const next: number | null = known === null || size === null ? null : known + size;
-    const beside = known !== null && next !== null && (known > max || next <= min);
+    const beside: boolean = known !== null && next !== null && (known > max || next <= min);
     if (known !== null) start = beside ? start : int(known);
-    const end = beside ? start : next === null ? add(start, extent) : int(next);
+    const end: Expr = beside ? start : next === null ? add(start, extent) : int(next);
     if (!beside) parts.push({ part, start, end });
     [known, start] = [next, end];
   }

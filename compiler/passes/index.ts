@@ -1,6 +1,7 @@
 /** The passes, in order. Each names what it did; a comment says where the order matters. */
 import type { Graph } from "../ir/graph.js";
 import { verify } from "../ir/verify.js";
+import { absorbLatent } from "./absorb-latent.js";
 import { canonicalise } from "./canonicalise.js";
 import { foldNorms } from "./fold-norms.js";
 import { mergeProducts } from "./merge-products.js";
@@ -19,6 +20,8 @@ export const passes: readonly Pass[] = [
   // Before attention, so that rotated queries and keys are one node each.
   raiseRotary,
   raiseAttention,
+  // Before merging: what the products read must still be what attention needs.
+  absorbLatent,
   // Before folding: products that share a normalised input must still share it.
   mergeProducts,
   foldNorms,
@@ -32,6 +35,7 @@ export function runPasses(
 ): Graph {
   let current = graph;
   for (const pass of passes) {
+    if (context.without?.some((text) => pass.name.includes(text)) === true) continue;
     const before = current;
     current = pass.run(current, context);
     if (current !== before) verify(current, pass.name);

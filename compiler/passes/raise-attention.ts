@@ -154,7 +154,7 @@ function raised(graph: Graph, node: Node, context: PassContext): Node | null {
   if (!isNode(weights, "softmax") || weights.attrs.axis !== 3) return null;
   const score = scoreOf(weights.inputs[0]!, context);
   // Scores are computed in f32: wider ones stay products.
-  if (score === null || score.body.type !== "f32") return null;
+  if (score?.body.type !== "f32") return null;
   const [q, transposed] = score.product.inputs as [Node, Node];
   const keys = withoutTranspose(graph, transposed);
   const values = node.inputs[1]!;

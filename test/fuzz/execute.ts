@@ -15,7 +15,11 @@ import { sourceFile, type Merged } from "./merge.js";
 import type { Runs } from "./oracle.js";
 
 /** The least that the runtime loads: no binding, no report, no kernel sources. */
-export function writeFuzzBundle(directory: string, { plan, embedded }: Merged, library: string): void {
+export function writeFuzzBundle(
+  directory: string,
+  { plan, embedded }: Merged,
+  library: string,
+): void {
   const files: Record<string, unknown> = {};
   const add = (name: string): void => {
     const bytes = fs.readFileSync(path.join(directory, name));

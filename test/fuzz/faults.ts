@@ -5,7 +5,12 @@
 import { make } from "../../compiler/ir/build.js";
 import { isFloat } from "../../compiler/ir/dtype.js";
 import { isNode, topological, type Graph, type Node } from "../../compiler/ir/graph.js";
-import type { AttentionDesc, GemmDesc, KernelDesc, ReduceDesc } from "../../compiler/kernel/desc.js";
+import type {
+  AttentionDesc,
+  GemmDesc,
+  KernelDesc,
+  ReduceDesc,
+} from "../../compiler/kernel/desc.js";
 import type { PlannedKernel } from "../../compiler/kernel/memory.js";
 import type { BufferRef, HostExpr, Plan, Step, TargetPlans } from "../../compiler/plan/plan.js";
 import { substituteNodes } from "../../compiler/rewrite/substitute.js";
@@ -42,7 +47,8 @@ type Rewrite = (expr: Expr) => Expr | null;
 /** A description with every expression of its bodies rewritten; extents stay. */
 function bodies(desc: KernelDesc, rewrite: Rewrite, only?: (key: string) => boolean): KernelDesc {
   const visit = (value: unknown, key: string): unknown => {
-    if (key === "operands" || key.toLowerCase().includes("extent") || key === "coords") return value;
+    if (key === "operands" || key.toLowerCase().includes("extent") || key === "coords")
+      return value;
     if (Array.isArray(value)) return value.map((item) => visit(item, key));
     if (typeof value !== "object" || value === null) return value;
     if ("op" in value && "id" in value) {
@@ -50,7 +56,9 @@ function bodies(desc: KernelDesc, rewrite: Rewrite, only?: (key: string) => bool
       const kept = isOp(expr, "coord") || (only !== undefined && !only(key));
       return kept ? expr : rewriteExpr([expr], rewrite)[0]!;
     }
-    return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, visit(item, name)]));
+    return Object.fromEntries(
+      Object.entries(value).map(([name, item]) => [name, visit(item, name)]),
+    );
   };
   return visit(desc, "") as KernelDesc;
 }
@@ -147,7 +155,9 @@ const scalarFaults: readonly Fault[] = [
     if (!isOp(expr, "cast") || expr.type !== "f32" || inner === undefined) return null;
     return isOp(inner, "cast") && inner.args[0]!.type === "f32" ? inner.args[0]! : null;
   }),
-  inBodies("a sign lost", (expr) => (isOp(expr, "neg") && isFloatExpr(expr) ? expr.args[0]! : null)),
+  inBodies("a sign lost", (expr) =>
+    isOp(expr, "neg") && isFloatExpr(expr) ? expr.args[0]! : null,
+  ),
   inBodies("a difference the wrong way round", (expr) =>
     isOp(expr, "sub") && isFloatExpr(expr) ? unary("neg", expr) : null,
   ),
@@ -163,14 +173,18 @@ function someLoad(expr: Expr): boolean {
   return isOp(expr, "load") || (!isOp(expr, "coord") && expr.args.some(someLoad));
 }
 
+/** Where a value is written to stays: wrong values, not broken memory, are what is planted. */
+const inValues = (name: string, rewrite: Rewrite): Fault =>
+  inBodies(name, rewrite, (key) => key !== "offset" && key !== "guard");
+
 const indexFaults: readonly Fault[] = [
-  inBodies("a stride one too small", (expr) => {
+  inValues("a stride one too small", (expr) => {
     const [a, b] = expr.args;
     if (!isOp(expr, "mul") || expr.type !== "i64" || !isOp(a!, "coord")) return null;
     const stride = constValue(b!);
     return stride !== null && stride > 1 ? mul(a, int(stride - 1)) : null;
   }),
-  inBodies("a remainder taken for nothing", (expr) =>
+  inValues("a remainder taken for nothing", (expr) =>
     isOp(expr, "mod") && expr.type === "i64" && !someLoad(expr) ? zero : null,
   ),
   inBodies("a seam of a concatenation one off", (expr) => {
@@ -291,7 +305,9 @@ const attentionFaults: readonly Fault[] = [
     return make(graph.builder, "rotary", node.inputs, { interleaved });
   }),
   inKernels("a cache written one position late", ({ desc, buffers }) => {
-    const states = buffers.flatMap(({ place }, i) => (place === "state" ? [desc.operands[i]!] : []));
+    const states = buffers.flatMap(({ place }, i) =>
+      place === "state" ? [desc.operands[i]!] : [],
+    );
     const written = states.filter(({ access }) => access !== "read").map(({ name }) => name);
     if (written.length === 0 || !("stores" in desc)) return desc;
     const late: Rewrite = (expr) =>
@@ -307,7 +323,7 @@ const attentionFaults: readonly Fault[] = [
           }
         : store,
     );
-    return { ...desc, stores } as KernelDesc;
+    return { ...desc, stores };
   }),
 ];
 
@@ -317,14 +333,12 @@ const takenOnce = (value: HostExpr): HostExpr =>
 const planFaults: readonly Fault[] = [
   inPlans("two temporaries in one place", (plan) => ({
     ...plan,
-    steps: plan.steps.map(
-      (step): Step => ({
-        ...step,
-        buffers: step.buffers.map(
-          (ref): BufferRef => (ref.kind === "arena" ? { ...ref, offset: 0 } : ref),
-        ),
-      }),
-    ),
+    steps: plan.steps.map((step): Step => ({
+      ...step,
+      buffers: step.buffers.map((ref): BufferRef =>
+        ref.kind === "arena" ? { ...ref, offset: 0 } : ref,
+      ),
+    })),
   })),
   inPlans("a step left out", (plan) =>
     plan.steps.length < 2 ? plan : { ...plan, steps: plan.steps.slice(1) },
@@ -347,7 +361,7 @@ const planFaults: readonly Fault[] = [
     const stores = desc.stores.map((store) =>
       store.guard === null ? store : { ...store, guard: lt(one, zero) },
     );
-    return { ...desc, stores } as KernelDesc;
+    return { ...desc, stores };
   }),
 ];
 

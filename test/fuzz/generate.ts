@@ -23,13 +23,16 @@ function start(gen: Generator): void {
   const { rng } = gen;
   const planted = rng.chance(0.1) && gen.style !== "special";
   if (planted && attempt(gen, rng.weighted(motifs)) !== null) return;
-  const shape = rng.shape(rng.weighted([
-    [1, 0],
-    [3, 1],
-    [6, 2],
-    [5, 3],
-    [3, 4],
-  ]), rng.pick([64, 500, 2000, 4000]));
+  const shape = rng.shape(
+    rng.weighted([
+      [1, 0],
+      [3, 1],
+      [6, 2],
+      [5, 3],
+      [3, 4],
+    ]),
+    rng.pick([64, 500, 2000, 4000]),
+  );
   if (rng.chance(0.2)) {
     const rows = gen.symbol("n", rng.pick([2, 7, 16, 17, 33]));
     const rest = shape.slice(1).map((dim) => Math.min(dim, 65));

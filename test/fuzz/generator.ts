@@ -111,8 +111,8 @@ export class Generator {
     const fill = (actual: readonly number[]): TensorValue =>
       sample(this.rng, dtype, actual, domain, this.style);
     if (known.every((dim) => dim !== null) && this.rng.chance(constant)) {
-      const made = fill(known as number[]);
-      return this.put(literal(this.g, dtype, known as number[], made.data), made);
+      const made = fill(known);
+      return this.put(literal(this.g, dtype, known, made.data), made);
     }
     const node = input(this.g, `x${this.#inputs.length}`, dtype, shape);
     this.#inputs.push({ node, fill });
@@ -153,7 +153,8 @@ export class Generator {
 
   /** Keeps a value if later operators can live with it. */
   keep(node: Node | null): Node | null {
-    if (node === null || node.shape.length > 6 || this.count(node.shape) > mostElements) return null;
+    if (node === null || node.shape.length > 6 || this.count(node.shape) > mostElements)
+      return null;
     for (const inner of node.inputs)
       if (this.count(inner.shape) > mostElements || !this.#known(inner)) return null;
     const { finite, low, high } = this.of(node);

@@ -3,6 +3,7 @@
  *
  *   npx tsx test/fuzz/inject.ts [--seed A] [--graphs N] [--only TEXT]
  */
+import { fork } from "node:child_process";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -69,7 +70,9 @@ export async function hunt(pool: Pool, fault: Fault, options: HuntOptions): Prom
   let waiting: Trial[] = [];
   for (let index = 0; index < options.most; index++) {
     const { trial, sound } = pool.at(index);
-    const changed = trial.variants.filter((variant, i) => attempt(trial, variant, hooks) !== sound[i]);
+    const changed = trial.variants.filter(
+      (variant, i) => attempt(trial, variant, hooks) !== sound[i],
+    );
     if (changed.length > 0) waiting.push({ ...trial, variants: changed });
     if (waiting.length < together && index + 1 < options.most) continue;
     const verdicts = await runBatch(waiting, { ...compiler, hooks });
@@ -100,6 +103,37 @@ function smallestFailure(
 export const median = (values: readonly number[]): number =>
   [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
 
+interface Job {
+  readonly fault: string;
+  readonly seed: number;
+  readonly most: number;
+}
+
+/** In a process of its own, which a defect may break. */
+function huntApart(job: Job): Promise<Hunt> {
+  const child = fork(fileURLToPath(import.meta.url), ["--worker"], {
+    env: { ...process.env, FARRIER_THREADS: process.env["FARRIER_THREADS"] ?? "2" },
+  });
+  return new Promise((resolve) => {
+    child.on("message", (made: Hunt) => {
+      resolve(made);
+      child.disconnect();
+    });
+    child.on("exit", () => {
+      const { fault, most: graphs } = job;
+      resolve({ fault, found: true, graphs, nodes: 0, what: "its process died", text: "" });
+    });
+    child.send(job);
+  });
+}
+
+function serve(): void {
+  process.on("message", ({ fault, seed, most }: Job) => {
+    const known = faults.find(({ name }) => name === fault)!;
+    void hunt(new Pool(seed), known, { most, reduce: true }).then((made) => process.send?.(made));
+  });
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
@@ -108,10 +142,10 @@ async function main(): Promise<void> {
       only: { type: "string", default: "" },
     },
   });
-  const pool = new Pool(Number(values.seed));
   const hunts: Hunt[] = [];
-  for (const fault of faults.filter(({ name }) => name.includes(values.only))) {
-    const made = await hunt(pool, fault, { most: Number(values.graphs), reduce: true });
+  for (const { name } of faults.filter((fault) => fault.name.includes(values.only))) {
+    const job = { fault: name, seed: Number(values.seed), most: Number(values.graphs) };
+    const made = await huntApart(job);
     hunts.push(made);
     const said = made.found
       ? `found after ${made.graphs} graphs, ${made.nodes} operators: ${made.what}`
@@ -121,10 +155,13 @@ async function main(): Promise<void> {
   }
   const found = hunts.filter((each) => each.found);
   const nodes = median(found.map((each) => each.nodes));
-  console.log(`${found.length} of ${hunts.length} defects found, the median reduced to ${nodes} operators`);
+  console.log(
+    `${found.length} of ${hunts.length} defects found, the median reduced to ${nodes} operators`,
+  );
   process.exitCode = found.length === hunts.length ? 0 : 1;
 }
 
 const isMain =
   process.argv[1] !== undefined && path.resolve(process.argv[1]) === fileURLToPath(import.meta.url);
-if (isMain) void main();
+if (isMain && process.argv.includes("--worker")) serve();
+else if (isMain) void main();

@@ -38,4 +38,3 @@ export async function buildLibrary(
   });
   return [options.isa, built!.file];
 }
-

@@ -1,6 +1,19 @@
 /** Many graphs in one bundle: their plans with indices and names that do not collide. */
-import type { BundlePlan, BufferRef, HostExpr, KernelEntry, Plan, Step } from "../../compiler/plan/plan.js";
-import type { SourceTensor, StateSpec, WeightSpec, EntrySpec, PlanSymbol } from "../../compiler/plan/plan.js";
+import type {
+  BundlePlan,
+  BufferRef,
+  HostExpr,
+  KernelEntry,
+  Plan,
+  Step,
+} from "../../compiler/plan/plan.js";
+import type {
+  SourceTensor,
+  StateSpec,
+  WeightSpec,
+  EntrySpec,
+  PlanSymbol,
+} from "../../compiler/plan/plan.js";
 import type { SymbolInfo } from "../../compiler/scalar/expr.js";
 import type { Lowered } from "./lower.js";
 
@@ -49,7 +62,9 @@ function movedWeight(weight: WeightSpec, at: Offsets): WeightSpec {
     ...weight,
     name: at.prefix + weight.name,
     ...(weight.alias === undefined ? {} : { alias: weight.alias + at.sources }),
-    ...(weight.steps === undefined ? {} : { steps: weight.steps.map((step) => movedStep(step, at)) }),
+    ...(weight.steps === undefined
+      ? {}
+      : { steps: weight.steps.map((step) => movedStep(step, at)) }),
   };
 }
 
@@ -90,8 +105,7 @@ class Merger {
     this.weights.push(...lowered.plans.weights.map((weight) => movedWeight(weight, at)));
     for (const { spec } of lowered.sources.entries)
       this.sources.push({ ...spec, name: prefix + spec.name });
-    for (const [source, data] of lowered.weights.embedded)
-      this.embedded.set(prefix + source, data);
+    for (const [source, data] of lowered.weights.embedded) this.embedded.set(prefix + source, data);
     for (const state of lowered.sources.states)
       this.states.push({ ...state, name: prefix + state.name });
     for (const { name: symbol, min, max, divisor } of symbols)
@@ -116,7 +130,10 @@ class Merger {
   }
 }
 
-export function mergeMembers(members: readonly Member[], library: readonly [string, string]): Merged {
+export function mergeMembers(
+  members: readonly Member[],
+  library: readonly [string, string],
+): Merged {
   const merger = new Merger();
   for (const member of members) merger.add(member);
   const { kernels, weights, plans, symbols, sources, states, specs, texts, embedded } = merger;

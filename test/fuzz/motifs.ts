@@ -86,7 +86,7 @@ function rmsNorm(gen: Generator, x: Node, width: number): Node {
 
 function layerNorm(gen: Generator, x: Node, width: number): Node {
   const { g, rng } = gen;
-  let normal: Node = x;
+  let normal: Node;
   if (rng.chance(0.5)) normal = normalize(g, x, "layer", 1e-5);
   else {
     const centred = apply(gen, "sub", [x, reduce(g, "mean", x, [-1])]);
@@ -239,9 +239,7 @@ function feedForward(gen: Generator, x: Node, width: number): Node {
   const hidden = map(g, builtin(activation), [
     linear(gen, normal, { columns: inner, bias: !gated }),
   ]);
-  const up = gated
-    ? apply(gen, "mul", [hidden, linear(gen, normal, { columns: inner })])
-    : hidden;
+  const up = gated ? apply(gen, "mul", [hidden, linear(gen, normal, { columns: inner })]) : hidden;
   return apply(gen, "add", [x, linear(gen, up, { columns: width, bias: !gated })]);
 }
 

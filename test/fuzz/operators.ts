@@ -138,7 +138,8 @@ const makeBinary: Make = (gen) => {
 
 const makeCompare: Make = (gen) => {
   const steady = (node: Node): boolean =>
-    node.dtype !== "bool" && (isIntegerNode(node) || node.inputs.length === 0 || gen.of(node).whole);
+    node.dtype !== "bool" &&
+    (isIntegerNode(node) || node.inputs.length === 0 || gen.of(node).whole);
   const x = gen.pick(gen.rng.chance(0.1) ? (node) => node.dtype !== "bool" : steady);
   if (x === null) return null;
   const names: PrimitiveName[] = ["lt", "le", "gt", "ge", "eq", "ne"];
@@ -203,7 +204,12 @@ const makeReshape: Make = (gen) => {
   const at = rng.int(0, Math.max(0, shape.length - 1));
   const kind = rng.int(0, 3);
   if (kind === 0 || shape.length === 0) return unsqueeze(g, x, [rng.int(0, shape.length)]);
-  if (kind === 1) return reshape(g, x, shape.filter((dim) => dim !== one));
+  if (kind === 1)
+    return reshape(
+      g,
+      x,
+      shape.filter((dim) => dim !== one),
+    );
   if (kind === 2 && shape.length >= 2 && at + 1 < shape.length) {
     const merged = mul(shape[at]!, shape[at + 1]!);
     return reshape(g, x, [...shape.slice(0, at), merged, ...shape.slice(at + 2)]);
@@ -294,7 +300,12 @@ const makeReduce: Make = (gen) => {
   const axes = x.shape.map((_, axis) => axis).filter(() => rng.chance(0.45));
   if (axes.length === 0) axes.push(x.shape.length - 1);
   const float = isFloatNode(x);
-  const kind = rng.pick(["sum", "max", "min", ...(float ? (["mean", "mean"] as const) : [])] as const);
+  const kind = rng.pick([
+    "sum",
+    "max",
+    "min",
+    ...(float ? (["mean", "mean"] as const) : []),
+  ] as const);
   const keep = rng.chance(0.6);
   const product = rng.chance(0.05) && Math.max(-gen.of(x).low, gen.of(x).high) < 1.5;
   const reduced = reduce(g, product ? "prod" : kind, x, axes, { keep });
@@ -315,7 +326,9 @@ const makeNormalize: Make = (gen) => {
   const x = gen.pick((node) => isFloatNode(node) && node.shape.length >= 1);
   if (x === null) return null;
   const { g, rng } = gen;
-  const normal = gen.keep(normalize(g, x, rng.pick(["layer", "rms"]), rng.pick([1e-5, 1e-6, 0.01])));
+  const normal = gen.keep(
+    normalize(g, x, rng.pick(["layer", "rms"]), rng.pick([1e-5, 1e-6, 0.01])),
+  );
   if (normal === null || rng.chance(0.4)) return normal;
   const width = [x.shape[x.shape.length - 1]!];
   const scaled = map(g, primitive("mul"), [normal, gen.leaf(x.dtype, width, "positive")]);
@@ -392,7 +405,9 @@ const makeDequantize: Make = (gen) => {
   const group = rng.pick([1, 2, 8, 32, shape[axis]!]);
   const dtype = rng.pick<DType>(["i8", "u8", "i16"]);
   const packed = gen.leaf(dtype, shape, "any", 1);
-  const groups = shape.map((each, i) => (i === axis ? constValue(ceilDiv(int(each), int(group)))! : each));
+  const groups = shape.map((each, i) =>
+    i === axis ? constValue(ceilDiv(int(each), int(group)))! : each,
+  );
   const scale = gen.leaf(isFloat(gen.dtype) ? gen.dtype : "f32", groups, "positive");
   return dequantize(gen.g, packed, scale, { axis, group });
 };

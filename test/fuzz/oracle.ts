@@ -117,7 +117,9 @@ export function mismatchOf(reference: Reference, found: Runs, variant: Variant):
         (isFloat(value.dtype)
           ? floatFault(value, at(reference.exact), samples)
           : exactFault(value, at(reference.exact), samples)) ??
-        (variant.strict ? roundingFault(value, at(reference.strict), reference.tight.map(at)) : null);
+        (variant.strict
+          ? roundingFault(value, at(reference.strict), reference.tight.map(at))
+          : null);
       if (what !== null) return { output, run, what };
     }
   return null;
@@ -193,9 +195,7 @@ function floatFault(
   }
   const error = Math.sqrt(total / Math.max(1, exact.length));
   const limit = rmsFactor * spread.rms + 1e-300;
-  return error > limit
-    ? `RMS error ${error.toPrecision(3)}, limit ${limit.toPrecision(3)}`
-    : null;
+  return error > limit ? `RMS error ${error.toPrecision(3)}, limit ${limit.toPrecision(3)}` : null;
 }
 
 /** In `strict`, results are those of the graph's own roundings, but for rare ties. */
@@ -206,7 +206,9 @@ function roundingFault(
 ): string | null {
   if (!isFloat(value.dtype) || samples.length === 0 || value.data.length < 64) return null;
   const exact = wanted.data as Float64Array;
-  const size = Math.sqrt(exact.reduce((sum, x) => sum + (Number.isFinite(x) ? x * x : 0), 0) / exact.length);
+  const size = Math.sqrt(
+    exact.reduce((sum, x) => sum + (Number.isFinite(x) ? x * x : 0), 0) / exact.length,
+  );
   const step = Math.max(unit(value.dtype) / 2, 2 ** -17);
   const differing = (other: TensorValue): number => {
     const data = other.data as Float64Array;

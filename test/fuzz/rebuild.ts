@@ -97,7 +97,13 @@ class Rebuilder {
 
   #input(node: Node, from: string | null): Node<"input"> {
     const name = from ?? this.#fresh();
-    const made = make(this.g, "input", [], { name }, { dtype: this.dtype(node.dtype), shape: this.shape(node.shape) });
+    const made = make(
+      this.g,
+      "input",
+      [],
+      { name },
+      { dtype: this.dtype(node.dtype), shape: this.shape(node.shape) },
+    );
     this.inputs.push(made);
     this.#from.set(made, from);
     return made;
@@ -197,7 +203,7 @@ class Rebuilder {
         const from = this.#from.get(node) ?? null;
         const shape = dims.shape(node.shape);
         const given = from === null ? undefined : inputs.get(from);
-        const value = given === undefined ? filler(node.dtype) : given;
+        const value = given ?? filler(node.dtype);
         return [name, fitted(edit.ones === true ? one(node.dtype) : value, node.dtype, shape)];
       });
       return { symbols: kept, inputs: new Map(values) };

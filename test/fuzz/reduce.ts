@@ -5,7 +5,7 @@
  */
 import { FarrierError } from "../../compiler/errors.js";
 import { dtypes, isFloat, type DType } from "../../compiler/ir/dtype.js";
-import type { Graph, Node } from "../../compiler/ir/graph.js";
+import type { Graph } from "../../compiler/ir/graph.js";
 import { topological } from "../../compiler/ir/graph.js";
 import { constValue } from "../../compiler/scalar/build.js";
 import type { BatchOptions, Trial, Verdict } from "./batch.js";
@@ -85,8 +85,7 @@ function* simpler(found: FuzzCase): Generator<Edit> {
   const wide = nodes.map(({ dtype }) => dtype).filter((d) => dtypes[d].kind === "int");
   for (const dtype of new Set<DType>(wide))
     if (dtype !== "i64") yield { dtypes: new Map([[dtype, "i64"]]) };
-  if (bindings.length > 1)
-    for (const run of bindings.keys()) yield { runs: [run] };
+  if (bindings.length > 1) for (const run of bindings.keys()) yield { runs: [run] };
   yield { dropInputs: true };
   yield { ones: true };
 }

@@ -10,13 +10,17 @@ const compiler = { isa: "portable", level: 0 } as const;
 process.env["FARRIER_THREADS"] ??= "2";
 
 describe("fuzzing", () => {
-  it.each([1, 2, 3])("graphs of shard %i are computed right", { timeout: 120_000 }, async (shard) => {
-    const seeds = Array.from({ length: 50 }, (_, i) => shard * 1000 + i);
-    const { passed, refused, failures } = await runSeeds({ seeds, reduce: true });
-    expect(failures.map(({ what, text }) => `${what}\n${text}`)).toEqual([]);
-    expect(passed + refused.length).toBe(seeds.length);
-    expect(passed).toBeGreaterThan(45);
-  });
+  it.each([1, 2, 3])(
+    "graphs of shard %i are computed right",
+    { timeout: 120_000 },
+    async (shard) => {
+      const seeds = Array.from({ length: 50 }, (_, i) => shard * 1000 + i);
+      const { passed, refused, failures } = await runSeeds({ seeds, reduce: true });
+      expect(failures.map(({ what, text }) => `${what}\n${text}`)).toEqual([]);
+      expect(passed + refused.length).toBe(seeds.length);
+      expect(passed).toBeGreaterThan(45);
+    },
+  );
 
   it("graphs that were wrong once are right", { timeout: 120_000 }, async () => {
     const trials = regressions.map(({ build, variants }) => ({ found: build(), variants }));

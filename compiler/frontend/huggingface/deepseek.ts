@@ -30,7 +30,7 @@ export interface MixtureConfig {
   readonly scale: number;
   readonly normalised: boolean;
   /** Whether a layer is a mixture. */
-  has(layer: number): boolean;
+  readonly has: (layer: number) => boolean;
 }
 
 export interface DeepseekConfig extends LatentConfig {

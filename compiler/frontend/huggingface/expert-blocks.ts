@@ -74,7 +74,7 @@ export interface ExpertOptions {
   readonly inner: number;
   readonly activation: Activation;
   /** The weights of an expert. */
-  names(expert: number): b.GatedNames;
+  readonly names: (expert: number) => b.GatedNames;
 }
 
 /** Σ over a token's experts of factor · down(activation(gate(x)) · up(x)): [tokens, width]. */

@@ -4,7 +4,7 @@
  */
 import { FarrierError } from "../../errors.js";
 import { constant } from "../../ir/build.js";
-import { isFloat, type DType } from "../../ir/dtype.js";
+import type { DType } from "../../ir/dtype.js";
 import type { GraphBuilder, Node } from "../../ir/graph.js";
 import type { ConstantSource } from "../../ir/ops.js";
 import type { Checkpoint, TensorRef } from "../files/checkpoint.js";

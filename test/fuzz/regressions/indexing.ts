@@ -1,10 +1,20 @@
 /** Offsets and coordinates. */
-import { gather, input, slice } from "../../../compiler/ir/build.js";
+import { cast, dim, gather, input, literal, map, slice } from "../../../compiler/ir/build.js";
+import { add, int, mul, one } from "../../../compiler/scalar/build.js";
+import { primitive } from "../../../compiler/scalar/primitives.js";
 import { regression, type Regression } from "./regression.js";
 
 export const indexing: readonly Regression[] = [
   regression("an offset that is a checked index and the constant one", ({ g }) => {
     const rows = gather(g, input(g, "x", "f32", [1, 1, 1, 2]), input(g, "i", "i64", []));
     return slice(g, rows, { axis: 2, start: 1, end: 2 });
+  }),
+  regression("a power of a dimension that 64 bits do not hold", ({ g, symbol }) => {
+    const rows = symbol("n", 9);
+    const power = map(g, primitive("pow"), [
+      dim(g, add(mul(rows, int(2)), one)),
+      literal(g, "i64", [], [0]),
+    ]);
+    return map(g, primitive("add"), [cast(g, power, "f32"), input(g, "x", "f32", [rows])]);
   }),
 ];

@@ -1,5 +1,11 @@
 /** A small graph and how it was compiled when it was wrong. */
-import { GraphBuilder, isNode, below, type GraphState, type Node } from "../../../compiler/ir/graph.js";
+import {
+  GraphBuilder,
+  isNode,
+  below,
+  type GraphState,
+  type Node,
+} from "../../../compiler/ir/graph.js";
 import { Dimensions } from "../../../compiler/ir/bind.js";
 import { sym } from "../../../compiler/scalar/build.js";
 import type { Expr, SymbolInfo } from "../../../compiler/scalar/expr.js";
@@ -57,5 +63,11 @@ function caseOf(body: (bench: Bench) => Node | readonly Node[]): FuzzCase {
     );
     return { symbols: values, inputs: new Map(given) };
   });
-  return { seed: 1, graph: { builder: g, inputs, outputs, states }, symbols, bindings, special: false };
+  return {
+    seed: 1,
+    graph: { builder: g, inputs, outputs, states },
+    symbols,
+    bindings,
+    special: false,
+  };
 }

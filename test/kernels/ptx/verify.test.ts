@@ -49,7 +49,7 @@ for (const test of allCases()) {
   const kernel = test.kernel();
   if (texts.has(kernel.text)) continue;
   texts.add(kernel.text);
-  const options = launchOptions(test.desc, kernel, target);
+  const options = { ...launchOptions(test.desc, kernel, target), proof: true };
   kernels.push({ name: test.name, text: kernel.text, options });
 }
 
@@ -174,7 +174,7 @@ interface Mutation {
 
 type Replace = string | ((...groups: string[]) => string);
 
-/** Replaces the first match. */
+/** Replaces the first match; all, where the pattern is global. */
 const text =
   (pattern: RegExp, replacement: Replace) =>
   (kernel: Kernel): Kernel | null => {
@@ -220,7 +220,6 @@ const mutations: Mutation[] = [
     name: "a function",
     code: "GRAMMAR",
     apply: text(/\.visible \.entry/, ".visible .func"),
-    silent: true,
   },
   {
     name: "local memory",
@@ -521,6 +520,12 @@ const mutations: Mutation[] = [
     silent: true,
   },
   {
+    name: "a stride of half an element",
+    code: "ALIGN",
+    apply: text(/(mad\.wide\.s32 %d\d+, %r\d+, )[24],/g, "$11,"),
+    silent: true,
+  },
+  {
     name: "an address without its operand",
     code: "ADDRESS",
     apply: text(/(mad\.wide\.s32 %d\d+, %r\d+, \d+), %d\d+;/, "$1, 0;"),
@@ -563,9 +568,7 @@ const mutations: Mutation[] = [
   {
     name: "too little shared memory",
     code: "SHARED",
-    apply: launch(({ sharedBytes }) =>
-      sharedBytes > 0 ? { sharedBytes: sharedBytes >> 3 } : null,
-    ),
+    apply: launch(({ sharedBytes }) => (sharedBytes > 16 ? { sharedBytes: 16 } : null)),
     silent: true,
   },
   {
@@ -591,6 +594,7 @@ const mutations: Mutation[] = [
     name: "too much static shared memory",
     code: "SHARED",
     apply: text(/(\.address_size 64)/, "$1\n.shared .align 16 .b8 big[65536];"),
+    silent: true,
   },
   // Barriers.
   {
@@ -701,4 +705,163 @@ describe("a spoiled kernel", () => {
       expect([found, found === null]).toEqual([found, silent]);
     },
   );
+});
+
+/** A kernel of one operand that is written and one weight, for 64 threads. */
+function small(lines: readonly string[], options: Partial<VerifyOptions> = {}): string[] {
+  const { name = "sm_80", version = "7.0" } = options.target ?? {};
+  const source = [
+    `.version ${version}`,
+    `.target ${name}`,
+    ".address_size 64",
+    ".extern .shared .align 16 .b8 memory[];",
+    ".visible .entry kernel(.param .u64 param_0, .param .u64 param_1)",
+    ".maxntid 64, 1, 1",
+    "{",
+    ".reg .b32 %r<8>; .reg .b64 %d<8>; .reg .f32 %f<8>; .reg .pred %p<8>;",
+    "ld.param.u64 %d0, [param_0]; cvta.to.global.u64 %d1, %d0;",
+    "ld.param.u64 %d2, [param_1]; cvta.to.global.u64 %d3, %d2;",
+    "mov.u32 %r0, %tid.x; and.b32 %r1, %r0, 31; shr.u32 %r2, %r0, 5;",
+    ...lines,
+    "}",
+  ].join("\n");
+  const params: PtxParam[] = [
+    { kind: "pointer", align: 16, access: "readwrite" },
+    { kind: "pointer", align: 16, access: "read", weight: true },
+  ];
+  const launched = { target: { name, version }, sharedBytes: 1024, threads: 64, params };
+  return verifyPtx(source, { ...launched, ...options }).map(({ code }) => code);
+}
+
+describe("definitions", () => {
+  const guarded = ["setp.lt.s32 %p0, %r0, 5;", "@%p0 mov.b32 %r3, 1;"];
+  it("under a guard hold under the same guard only", () => {
+    expect(small([...guarded, "@%p0 add.s32 %r4, %r3, 1;", "ret;"])).toEqual([]);
+    expect(small([...guarded, "add.s32 %r4, %r3, 1;", "ret;"])).toEqual(["E_PTX_UNDEFINED"]);
+    expect(small([...guarded, "@!%p0 add.s32 %r4, %r3, 1;", "ret;"])).toEqual(["E_PTX_UNDEFINED"]);
+  });
+
+  it("under a guard and its opposite hold everywhere", () => {
+    const both = [...guarded, "@!%p0 mov.b32 %r3, 2;", "add.s32 %r4, %r3, 1;", "ret;"];
+    expect(small(both)).toEqual([]);
+  });
+
+  it("under a guard are forgotten when its predicate changes", () => {
+    const changed = [...guarded, "setp.lt.s32 %p0, %r0, 9;", "@%p0 add.s32 %r4, %r3, 1;", "ret;"];
+    expect(small(changed)).toEqual(["E_PTX_UNDEFINED"]);
+  });
+
+  it("must be on both ways to where they are used", () => {
+    const ways = (other: string): string[] => [
+      "setp.lt.s32 %p0, %r0, 5;",
+      "@%p0 bra OTHER;",
+      "mov.b32 %r3, 1;",
+      "bra BOTH;",
+      "OTHER:",
+      other,
+      "BOTH:",
+      "add.s32 %r4, %r3, 1;",
+      "ret;",
+    ];
+    expect(small(ways("mov.b32 %r3, 2;"))).toEqual([]);
+    expect(small(ways("mov.b32 %r5, 2;"))).toEqual(["E_PTX_UNDEFINED"]);
+  });
+});
+
+describe("barriers and shuffles", () => {
+  const skip = (compare: string, body: string): string[] => [
+    compare,
+    "@%p0 bra AFTER;",
+    body,
+    "AFTER:",
+    "ret;",
+  ];
+  const shuffle = "shfl.sync.bfly.b32 %r5, %r0, 1, 0x1f, 0xffffffff;";
+
+  it("may be skipped by all alike", () => {
+    const block = "mov.u32 %r4, %ctaid.x; setp.lt.s32 %p0, %r4, 5;";
+    expect(small(skip(block, "bar.sync 0;"))).toEqual([]);
+    const wholeWarps = "setp.eq.s32 %p0, %r2, 1;";
+    expect(small(skip(wholeWarps, shuffle))).toEqual([]);
+    expect(small(skip(wholeWarps, "bar.sync 1, 32;"))).toEqual([]);
+    expect(small(skip(wholeWarps, "bar.sync 0;"))).toEqual(["E_PTX_DIVERGENT"]);
+    expect(small(skip("setp.lt.s32 %p0, %r0, 32;", shuffle))).toEqual([]);
+    expect(small(skip("setp.lt.s32 %p0, %r0, 33;", shuffle))).toEqual(["E_PTX_DIVERGENT"]);
+    expect(small(skip("setp.lt.s32 %p0, %r1, 4;", "bar.sync 1, 32;"))).toEqual(["E_PTX_DIVERGENT"]);
+  });
+
+  it("may depend on what a reduction gave to every lane", () => {
+    const reduce = [1, 2, 4, 8, 16].flatMap((distance) => [
+      `shfl.sync.bfly.b32 %r4, %r3, ${distance}, 0x1f, 0xffffffff;`,
+      "max.s32 %r3, %r3, %r4;",
+    ]);
+    // Registers of their own: only then is it clear what was exchanged.
+    const named = ["mad.lo.s32 %v0, %r1, 3, 1;"].concat(
+      [1, 2, 4, 8, 16].flatMap((distance, i) => [
+        `shfl.sync.bfly.b32 %w${i}, %v${i}, ${distance}, 0x1f, 0xffffffff;`,
+        `max.s32 %v${i + 1}, %v${i}, %w${i};`,
+      ]),
+    );
+    const test = (lines: readonly string[], result: string): string[] => [
+      ".reg .b32 %v<6>; .reg .b32 %w<5>;",
+      ...lines,
+      ...skip(`setp.lt.s32 %p0, ${result}, 50;`, "bar.sync 0;"),
+    ];
+    expect(small(test(named, "%v5"))).toEqual([]);
+    expect(small(test(named, "%v4"))).toEqual(["E_PTX_DIVERGENT"]);
+    expect(small(test(["mov.b32 %r3, %r1;", ...reduce], "%r3"))).toEqual(["E_PTX_DIVERGENT"]);
+  });
+
+  it("must not follow a loop that threads leave one by one", () => {
+    const loop = (bound: string, body: string): string[] => [
+      "mov.b32 %r3, 0;",
+      "AGAIN:",
+      body,
+      "add.s32 %r3, %r3, 1;",
+      `setp.lt.s32 %p0, %r3, ${bound};`,
+      "@%p0 bra AGAIN;",
+      "setp.eq.s32 %p1, %r3, 7;",
+      "@%p1 bra AFTER;",
+      "bar.sync 0;",
+      "AFTER:",
+      "ret;",
+    ];
+    expect(small(loop("9", "bar.sync 0;"))).toEqual([]);
+    expect(small(loop("%r0", "bar.sync 0;"))).toEqual(["E_PTX_DIVERGENT", "E_PTX_DIVERGENT"]);
+  });
+});
+
+describe("dependent launches", () => {
+  const target = { name: "sm_90", version: "7.8" };
+  const wait = "griddepcontrol.wait;";
+  const weight = "ld.global.f32 %f0, [%d3];";
+  const other = "ld.global.f32 %f1, [%d1];";
+  const write = "st.global.f32 [%d1], %f0;";
+  const dependent = (...lines: readonly string[]): string[] =>
+    small([...lines, "ret;"], { target, dependent: true });
+
+  it("touch weights only before they wait", () => {
+    expect(dependent(weight, wait, other, write)).toEqual([]);
+    expect(dependent("griddepcontrol.launch_dependents;", weight, wait, write)).toEqual([]);
+    expect(dependent(other, wait)).toEqual(["E_PTX_DEPENDENT"]);
+    expect(dependent(weight, write, wait)).toEqual(["E_PTX_DEPENDENT"]);
+  });
+
+  it("wait on every path", () => {
+    expect(dependent(weight)).toEqual(["E_PTX_DEPENDENT"]);
+    const test = "setp.lt.s32 %p0, %r0, 5;";
+    expect(dependent(test, "@%p0 ret;", wait)).toContain("E_PTX_DEPENDENT");
+    const skipped = dependent(test, "@%p0 bra AFTER;", wait, "AFTER:", other);
+    expect(skipped.filter((code) => code === "E_PTX_DEPENDENT").length).toBe(2);
+  });
+
+  it("need an architecture that has them", () => {
+    expect(small([wait, "ret;"])).toEqual(["E_PTX_ARCH"]);
+  });
+});
+
+it("docs/ptx-verifier.md lists every code", () => {
+  const page = readFileSync(join(packageRoot(), "docs", "ptx-verifier.md"), "utf8");
+  const listed = [...page.matchAll(/^\| `E_PTX_(\w+)` \|/gm)].map(([, check]) => check);
+  expect(listed.sort()).toEqual(Object.keys(checks).sort());
 });
