@@ -73,9 +73,10 @@ async function failureOf(
 /** Runs the seeds of one job in this process. */
 export async function runSeeds(
   { seeds, reduce }: Job,
+  compiler: BatchOptions,
   onRun: (seed: number) => void = () => undefined,
 ): Promise<Report & { kind: "done" }> {
-  const options = { ...compilerOf(seeds[0]!), onRun: (i: number) => onRun(seeds[i]!) };
+  const options = { ...compiler, onRun: (i: number) => onRun(seeds[i]!) };
   const trials = seeds.map((seed): Trial => {
     const found = generate(seed);
     return { found, variants: variantsOf(found) };
@@ -137,9 +138,8 @@ class Worker {
 
 function serve(): void {
   process.on("message", (job: Job) => {
-    void runSeeds(job, (seed) => process.send?.({ kind: "running", seed })).then((report) =>
-      process.send?.(report),
-    );
+    const running = (seed: number): unknown => process.send?.({ kind: "running", seed });
+    void runSeeds(job, compilerOf(job.seeds[0]!), running).then((made) => process.send?.(made));
   });
 }
 

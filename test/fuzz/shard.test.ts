@@ -15,7 +15,7 @@ describe("fuzzing", () => {
     { timeout: 120_000 },
     async (shard) => {
       const seeds = Array.from({ length: 50 }, (_, i) => shard * 1000 + i);
-      const { passed, refused, failures } = await runSeeds({ seeds, reduce: true });
+      const { passed, refused, failures } = await runSeeds({ seeds, reduce: true }, compiler);
       expect(failures.map(({ what, text }) => `${what}\n${text}`)).toEqual([]);
       expect(passed + refused.length).toBe(seeds.length);
       expect(passed).toBeGreaterThan(45);

@@ -3,9 +3,11 @@ import { matmul } from "../../../compiler/ir/build-anchor.js";
 import {
   broadcastTo,
   concat,
+  gather,
   input,
   literal,
   map,
+  normalize,
   reduce,
   reshape,
   slice,
@@ -28,6 +30,14 @@ export const weights: readonly Regression[] = [
     const w = literal(g, "f32", [5, 1], counted(5));
     const product = matmul(g, w, transpose(g, w, [1, 0]));
     return softmax(g, concat(g, [product, product, product], 1), 1);
+  }),
+  regression("rows of constants that constants name", ({ g }) => {
+    const rows = gather(
+      g,
+      literal(g, "f16", [4, 6], counted(24)),
+      literal(g, "i64", [3], [1, 0, 3]),
+    );
+    return normalize(g, rows, "layer", 1e-5);
   }),
   regression("a sum of constants over a length that changes", ({ g, symbol }) => {
     const rows = symbol("n", 9);
