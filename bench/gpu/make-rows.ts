@@ -18,7 +18,7 @@ import {
   type KernelText,
 } from "../../compiler/kernel/family.js";
 import { targetNamed, type Target } from "../../compiler/kernel/target.js";
-import { renderKernel } from "../../compiler/codegen/select.js";
+import { renderKernel } from "../../compiler/bundle/select.js";
 import { evaluateExpr } from "../../compiler/scalar/evaluate.js";
 import { sm80MmaAttention } from "../../templates/attention/sm80-mma.js";
 import { sm80MmaGemm } from "../../templates/gemm/sm80-mma.js";

@@ -1,6 +1,6 @@
 /** From partitions to `plan.json`: kernels rendered once each, arenas, steps, the weight program. */
-import type { RenderedKernel } from "../codegen/select.js";
-import { renderKernel } from "../codegen/select.js";
+import type { RenderedKernel } from "./select.js";
+import { renderKernel } from "./select.js";
 import { byteSize } from "../ir/dtype.js";
 import { isNode, type Graph, type Node } from "../ir/graph.js";
 import type { KernelDesc } from "../kernel/desc.js";

@@ -14,9 +14,9 @@ const layers = {
   "compiler/frontend": { values: ["compiler/ir", "compiler/scalar"] },
   "compiler/rewrite": { values: ["compiler/scalar", ...upTo("rewrite")] },
   "compiler/passes": { values: ["compiler/scalar", ...upTo("passes")] },
-  "compiler/kernel": { values: ["compiler/scalar", ...upTo("kernel"), "templates"] },
-  "compiler/plan": { values: ["compiler/scalar", ...upTo("plan"), "templates"] },
-  "compiler/codegen": { values: ["compiler/scalar", ...upTo("codegen"), "templates"] },
+  "compiler/kernel": { values: ["compiler/scalar", ...upTo("kernel")] },
+  "compiler/plan": { values: ["compiler/scalar", ...upTo("plan")] },
+  "compiler/codegen": { values: ["compiler/scalar", ...upTo("codegen")] },
   "compiler/bundle": { values: ["compiler/scalar", ...upTo("bundle"), "templates"] },
   // The drivers at the top of compiler/ (compile.ts, explain.ts): all of the compiler but the cli.
   "compiler/top": {

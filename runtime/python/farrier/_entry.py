@@ -192,7 +192,7 @@ class Entry:
         ) as cause:  # a sparse tensor, one of a tracer
             raise error(
                 "E_RT_INPUT",
-                f"an input of entry {quoted(self.name)} has no memory that can be read: {cause}",
+                f"an input of entry {quoted(self.name)} has no memory that can be read, as dense tensors have: {cause}",
             ) from cause
         shaped = self._shaped.get(layout)
         if shaped is None:

@@ -4,7 +4,7 @@ import { FarrierError } from "../errors.js";
 import type { Family, KernelDesc } from "../kernel/desc.js";
 import { kernelNamePlaceholder, type FamilyTemplate, type KernelText } from "../kernel/family.js";
 import type { Target } from "../kernel/target.js";
-import { requireGoodPtx } from "./ptx/verify/kernel.js";
+import { requireGoodPtx } from "../codegen/ptx/verify/kernel.js";
 import { attentionCpu } from "../../templates/attention/cpu.js";
 import { gemmCpu } from "../../templates/gemm/cpu.js";
 import { groupCpu } from "../../templates/group/cpu.js";
