@@ -120,7 +120,9 @@ export async function lower(
   const log = new PassLog();
   const graphs = model.entries.map(({ name, graph }) => {
     let before = graph;
-    const passed = runPasses(graph, { strict, bytes: scalar.bytes }, (pass, after, changed) => {
+    const { without = [] } = options;
+    const context = { strict, without, bytes: scalar.bytes };
+    const passed = runPasses(graph, context, (pass, after, changed) => {
       if (changed) fired.add(pass);
       log.record(name, pass, before, after);
       before = after;

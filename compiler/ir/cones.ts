@@ -1,8 +1,12 @@
 /** Values that depend on nothing a run brings. */
 import { isConst } from "../scalar/build.js";
+import { readElements } from "../scalar/elements.js";
 import { someExpr, type Expr } from "../scalar/expr.js";
-import { isNode, type Node, type Shape } from "./graph.js";
+import { rangeOf } from "../scalar/range.js";
+import { below, isNode, type Node, type Shape } from "./graph.js";
+import { staticElements } from "./literal.js";
 import type { OpName } from "./ops.js";
+import { opTraits } from "./traits.js";
 
 const varies = (expr: Expr): boolean => someExpr(expr, (each) => each.op === "sym");
 
@@ -34,6 +38,30 @@ function changesWithSymbols(node: Node): boolean {
   return shapes.some((shape) => shape.some(varies));
 }
 
+/** Whether indices below movements are constants inside `extents`, one for each place of the last axis. */
+function indicesAreInside(indices: Node, extents: readonly Expr[]): boolean {
+  let base = indices;
+  while (opTraits[base.op].view || base.op === "cast") base = base.inputs[0]!;
+  // Positions are inside by their own range, or not at all.
+  if (!isNode(base, "constant")) return below([base]).every(({ op }) => op !== "constant");
+  const { source } = base.attrs;
+  const count = staticElements(base);
+  const least = Math.min(...extents.map((extent) => rangeOf(extent).min));
+  if (source.kind !== "literal" || count === null) return false;
+  const values = readElements(base.dtype, source.data, count);
+  return Array.from<number | bigint, number>(values, Number).every((i) => i >= 0 && i < least);
+}
+
+/** What only a run can report is not for the weight program, which runs before any. */
+function mayFail(node: Node): boolean {
+  const [data, indices] = node.inputs;
+  if (isNode(node, "gather")) return !indicesAreInside(indices!, [data!.shape[node.attrs.axis]!]);
+  if (!isNode(node, "gather_nd")) return false;
+  const { batchDims } = node.attrs;
+  const tuple = rangeOf(indices!.shape.at(-1)!).max;
+  return !indicesAreInside(indices!, data!.shape.slice(batchDims, batchDims + tuple));
+}
+
 /** The nodes of `order` (inputs before users) that are computed when weights are bound. */
 export function weightNodes(order: readonly Node[]): ReadonlySet<Node> {
   const known = found.get(order);
@@ -44,7 +72,8 @@ export function weightNodes(order: readonly Node[]): ReadonlySet<Node> {
       isMade(node) ||
       (node.inputs.length > 0 &&
         node.inputs.every((input) => weights.has(input)) &&
-        !changesWithSymbols(node))
+        !changesWithSymbols(node) &&
+        !mayFail(node))
     )
       weights.add(node);
   found.set(order, weights);

@@ -39,7 +39,7 @@ export interface ElementContext {
   stored(node: Node, coords: readonly Expr[]): Expr | null;
   /** Keeps every rounding of the graph (`strict`), or only those of memory. */
   readonly strict: boolean;
-  /** Registers a run-time index check and returns its site. */
+  /** Registers a run-time index check and returns its site; 0 where nobody would hear of it. */
   site(node: Node): number;
   /** The bytes of a constant of one element, if they may be read; null keeps it in memory. */
   scalar(node: Node<"constant">): Expr | null;
@@ -245,6 +245,14 @@ function concatValue(reader: ElementReader, node: Node<"concat">, coords: readon
   return value;
 }
 
+/** An index that a run checks; without a run, one that breaks nothing. */
+function inside(reader: ElementReader, node: Node, index: Expr, extent: Expr): Expr {
+  const site = reader.context.site(node);
+  const checked = check(index, extent, Math.max(1, site));
+  if (site !== 0 || checked === index) return checked;
+  return select(and(le(zero, index), lt(index, extent)), index, zero);
+}
+
 function gatherValue(reader: ElementReader, node: Node<"gather">, coords: readonly Expr[]): Expr {
   const [data, indices] = node.inputs as [Node, Node];
   const { axis } = node.attrs;
@@ -253,7 +261,7 @@ function gatherValue(reader: ElementReader, node: Node<"gather">, coords: readon
   const extent = data.shape[axis]!;
   return reader.at(data, [
     ...coords.slice(0, axis),
-    check(index, extent, reader.context.site(node)),
+    inside(reader, node, index, extent),
     ...coords.slice(axis + rank),
   ]);
 }
@@ -268,10 +276,11 @@ function gatherNdValue(
   const outer = indices.shape.length - 1;
   const count = Number(rangeOf(indices.shape[outer]!).max);
   const picked = Array.from({ length: count }, (_, i) =>
-    check(
+    inside(
+      reader,
+      node,
       reader.at(indices, [...coords.slice(0, outer), int(i)]),
       data.shape[batchDims + i]!,
-      reader.context.site(node),
     ),
   );
   return reader.at(data, [...coords.slice(0, batchDims), ...picked, ...coords.slice(outer)]);

@@ -3,6 +3,7 @@ import { delinearize } from "../ir/element.js";
 import type { Node } from "../ir/graph.js";
 import {
   add,
+  constValue,
   coord,
   div,
   int,
@@ -35,10 +36,15 @@ import { CannotPush } from "./push.js";
 /** Scores at or below this are masked: after the softmax of a row with any other key they are zero. */
 const maskedBelow = -1e30;
 
-function viewOf(context: LoweringContext, node: Node, coords: readonly Expr[]): Expr<"load"> {
+/** `node` at `coords`, as rows of memory along `along`. */
+function viewOf(
+  context: LoweringContext,
+  node: Node,
+  coords: readonly Expr[],
+  along: Expr,
+): Expr<"load"> {
   const value = plainLoad(readerFor(context).at(node, coords));
-  const depth = coords[coords.length - 1]!;
-  if (value === null || !unitStride(value.args[0]!, depth))
+  if (value === null || !unitStride(value.args[0]!, along))
     throw new ForcedNode(node, "attention reads its operands as rows of memory");
   return value;
 }
@@ -109,14 +115,39 @@ export function boundsOf(score: Expr, k: Expr, extent: Expr): AttentionDesc["bou
   return finite && !provablyNonEmpty ? { first: zero, end: extent } : { first, end };
 }
 
+/** Values wider than a kernel takes at once are taken in parts, each by a kernel of its own. */
 export function lowerAttention(
   context: LoweringContext,
   node: Node<"attention">,
   exits: readonly Node[],
+): PlannedKernel[] {
+  const [queries, , values] = node.inputs as [Node, Node, Node];
+  const [depth, width] = [queries, values].map((x) => constValue(x.shape[3]!));
+  const most = context.target.valuesAtOnce?.(queries.dtype, depth ?? 0) ?? Infinity;
+  if (width === null || width === undefined || width <= most)
+    return [lowerPart(context, node, exits, null)];
+  const parts = Array.from({ length: Math.ceil(width / most) }, (_, part) => part * most);
+  return parts.map((start) =>
+    lowerPart(context, node, exits, { start, length: Math.min(most, width - start) }),
+  );
+}
+
+/** A run of a value's elements. */
+interface ValuePart {
+  readonly start: number;
+  readonly length: number;
+}
+
+function lowerPart(
+  context: LoweringContext,
+  node: Node<"attention">,
+  exits: readonly Node[],
+  part: ValuePart | null,
 ): PlannedKernel {
   const [queries, keys, values] = node.inputs as [Node, Node, Node];
   const [bExtent, hExtent, qExtent, dExtent] = queries.shape as [Expr, Expr, Expr, Expr];
-  const [gExtent, kExtent, eExtent] = [keys.shape[1]!, keys.shape[2]!, values.shape[3]!];
+  const [gExtent, kExtent] = [keys.shape[1]!, keys.shape[2]!];
+  const eExtent = part === null ? values.shape[3]! : int(part.length);
   const rExtent = div(hExtent, gExtent);
   const [b, g, r, q] = [
     coord("b", bExtent),
@@ -126,17 +157,18 @@ export function lowerAttention(
   ];
   const [k, d, e] = [coord("k", kExtent), coord("d", dExtent), coord("e", eExtent)];
   const h = add(mul(g, rExtent), r);
+  const element = part === null ? e : add(int(part.start), e);
   const at = {
-    queries: viewOf(context, queries, [b, h, q, d]),
-    keys: viewOf(context, keys, [b, g, k, d]),
-    values: viewOf(context, values, [b, g, k, e]),
+    queries: viewOf(context, queries, [b, h, q, d], d),
+    keys: viewOf(context, keys, [b, g, k, d], d),
+    values: viewOf(context, values, [b, g, k, element], e),
   };
   const score = scoreOf(context, node, { b, h, q, k });
   const bounds = boundsOf(score, k, kExtent);
   const reader = readerFor(context);
   try {
     const point = {
-      coords: [b, h, q, e],
+      coords: [b, h, q, element],
       value: reader.round(param("acc", "f32"), node.dtype),
       guard: null,
     };

@@ -107,6 +107,42 @@ export function productType(context: LoweringContext, node: Node): DType {
   );
 }
 
+/** A stack of matrices that only the axes before it repeat: one for each head, say. */
+function weightStack(context: LoweringContext, b: Node): Node | null {
+  let node = b;
+  while (node.op === "broadcast") node = node.inputs[0]!;
+  const count = node.shape.length === 3 ? constValue(node.shape[0]!) : null;
+  const repeated = b.shape.length > 3 && node.shape[0] === b.shape[b.shape.length - 3];
+  return context.analysis.isWeight(b) && count !== null && repeated ? node : null;
+}
+
+/** A product with a stack of weights: a batch of products whose rows are all the other axes. */
+function stackGeometry(
+  node: Node,
+  stack: Node,
+  shared: Pick<Geometry, "k" | "kExtent" | "columns" | "dtype">,
+): Geometry {
+  const rank = node.shape.length;
+  const group = coord("g", stack.shape[0]!);
+  const leading = [...node.shape.slice(0, rank - 3), node.shape[rank - 2]!];
+  const mExtent = leading.reduce((x, y) => mul(x, y), one);
+  const m = coord("m", mExtent);
+  const others = reshapeCoords([m], [mExtent], leading);
+  const rows = [...others.slice(0, -1), group, others[others.length - 1]!];
+  return {
+    ...shared,
+    batch: [group],
+    batchExtents: [stack.shape[0]!],
+    m,
+    mExtent,
+    rows,
+    rowsOfA: rows,
+    present: null,
+    weight: stack,
+    matrix: group,
+  };
+}
+
 function geometryOf(context: LoweringContext, node: Node<"matmul">): Geometry {
   const [a, b] = node.inputs as [Node, Node];
   const rank = node.shape.length;
@@ -115,6 +151,8 @@ function geometryOf(context: LoweringContext, node: Node<"matmul">): Geometry {
   const k = coord("k", kExtent);
   const weight = weightMatrix(context, b);
   const columns = node.shape[rank - 1]!;
+  const stack = weight === null ? weightStack(context, b) : null;
+  if (stack !== null) return stackGeometry(node, stack, { k, kExtent, columns, dtype });
   const shared = { k, kExtent, columns, weight, dtype, present: null, matrix: null };
   if (weight !== null) {
     const leading = node.shape.slice(0, -1);

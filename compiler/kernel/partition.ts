@@ -160,6 +160,7 @@ class Attempt {
   }
 
   #lower(anchor: Node, exits: readonly Node[]): readonly PlannedKernel[] {
+    if (isNode(anchor, "attention")) return lowerAttention(this.#context, anchor, exits);
     return lowerAlong(this.#context, anchor, exits) ?? [this.#lowerOne(anchor, exits)];
   }
 
@@ -169,7 +170,6 @@ class Attempt {
     if (isNode(anchor, "expert_matmul")) return lowerExpertMatmul(this.#context, anchor, exits);
     if (isNode(anchor, "route")) return lowerRoute(this.#context, anchor, exits);
     if (isNode(anchor, "expert_groups")) return lowerGroups(this.#context, anchor, exits);
-    if (isNode(anchor, "attention")) return lowerAttention(this.#context, anchor, exits);
     const kernel = lowerReduce(this.#context, anchor, exits);
     if (kernel === null)
       throw unsupported(

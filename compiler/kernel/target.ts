@@ -20,6 +20,8 @@ export interface Target {
   /** GPU: dynamic shared memory that one block may ask for, bytes. */
   readonly sharedBytes?: number;
   readonly multiprocessors?: number;
+  /** GPU: elements of a value that one attention kernel adds up, for keys of `depth` elements. */
+  valuesAtOnce?(dtype: DType, depth: number): number;
 }
 
 const rowPanels = (columns: number, dtype: DType): PackedLayout => ({
@@ -48,6 +50,8 @@ export const targets: Readonly<Record<string, Target>> = {
     // What sm_86, sm_89 and sm_120 have too: this text runs on every later GPU.
     sharedBytes: 99 * 1024,
     multiprocessors: 108,
+    // Registers hold a row's values; where keys are deep, f32 tiles leave little shared memory.
+    valuesAtOnce: (dtype, depth) => (dtype === "f32" && depth > 256 ? 128 : 256),
   },
 };
 

@@ -48,7 +48,8 @@ export function weightSteps(
   weight: DerivedWeight,
   options: PartitionOptions,
 ): WeightSteps {
-  const inProgram = { ...options, weightProgram: true };
+  // Indices are constants that were looked at: see `weightNodes`.
+  const inProgram = { ...options, weightProgram: true, site: () => 0 };
   if (weight.packed === null) return materialisedWeight(graph, weight, inProgram);
   const anchors = below([weight.node]).some((node) => roles[node.op] === "anchor");
   const memory = new Memory();
@@ -64,7 +65,9 @@ export function weightSteps(
   const work = { context: packContext(graph, inProgram, memory), weight, result };
   const { stack } = weight.packed;
   const packs =
-    stack === undefined ? [packKernel(work, weight.packed, null)] : packStack(work, weight.packed);
+    stack === undefined || !isJoined(weight.node)
+      ? [packKernel(work, weight.packed, null)]
+      : packStack(work, weight.packed);
   return { weight, kernels: [...(before?.kernels ?? []), ...packs], result };
 }
 
@@ -83,6 +86,12 @@ function materialisedWeight(
   const made = partition(alone, options, memory);
   return { weight, kernels: made.kernels, result: made.outputs[0]! };
 }
+
+/** Made of so many parts that a kernel over all of them would choose among them for each element. */
+const isJoined = (weight: Node): boolean =>
+  below([weight]).some((node) => isNode(node, "concat") && node.inputs.length > mostParts);
+
+const mostParts = 4;
 
 /** A weight being packed into `result`. */
 interface PackWork {
@@ -170,7 +179,7 @@ function sourcesOf(
 const sameKind = (a: Node, b: Node): boolean =>
   a.op === "constant" && a.dtype === b.dtype && sameShape(a.shape, b.shape);
 
-/** The kernel that packs a matrix, or a stack's at number `matrix`. */
+/** The kernel that packs a weight, or of a stack the one at number `matrix`. */
 function packKernel(
   { context, weight, result }: PackWork,
   packed: PackedWeight,
@@ -197,15 +206,20 @@ function packKernel(
       ? packed.columnOf(n, 0)
       : select(eq(mod(n, int(2)), zero), packed.columnOf(logical, 0), packed.columnOf(logical, 1));
   const inside = and(lt(k, kExtent), lt(logical, nExtent));
-  const outermost = matrix === null ? [] : [int(matrix)];
+  const whole = packed.stack !== undefined && matrix === null;
+  const which = whole ? coord("stack", int(packed.stack)) : int(matrix ?? 0);
+  const outermost = packed.stack === undefined ? [] : [which];
   const value = readerFor(context).at(weight.node, [...outermost, k, source]);
   const padded = select(inside, value, constant(0, exprType(weight.node.dtype)));
   const inMatrix = linearize(coords, extents);
   const info = { name: matrixSymbol, space: "host", min: 0, divisor: 1 } as const;
-  const start =
-    matrix === null ? zero : mul(sym({ ...info, max: packed.stack! - 1 }), int(matrixSize(packed)));
-  const offset = add(start, inMatrix);
+  const place = matrix === null ? which : sym({ ...info, max: packed.stack! - 1 });
+  const offset = add(mul(place, int(matrixSize(packed))), inMatrix);
   const store = { operand: result.id, offset, value: padded, guard: null };
-  const kernel = mapKernel(context, extents, coords, [store], `pack ${weight.buffer.name}`);
+  const box = whole
+    ? { extents: [int(packed.stack), ...extents], coords: [which, ...coords] }
+    : { extents, coords };
+  const label = `pack ${weight.buffer.name}`;
+  const kernel = mapKernel(context, box.extents, box.coords, [store], label);
   return matrix === null ? kernel : { ...kernel, symbols: new Map([[matrixSymbol, matrix]]) };
 }

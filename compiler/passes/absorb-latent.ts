@@ -86,7 +86,8 @@ function foundAt(node: Node<"attention">, weights: ReadonlySet<Node>): Found | n
   const [, k, v] = node.inputs as [Node, Node, Node];
   const [batch, heads, positions] = k.shape as [Expr, Expr, Expr];
   // With one head there is nothing to share.
-  if (isConst(heads, 1) || constValue(heads) === null) return null;
+  const queryHeads = constValue(node.shape[1]!);
+  if (isConst(heads, 1) || constValue(heads) === null || queryHeads === null) return null;
   const c = {
     batch: coord("b", batch),
     head: coord("h", heads),
