@@ -8,6 +8,7 @@ import {
   cast,
   constant,
   gather,
+  gatherNd,
   map,
   normalize,
   reshape,
@@ -290,6 +291,8 @@ export function head(s: Scope, x: Node, options: HeadOptions): Node {
 export function lastOfEach(s: Scope, x: Node): Node {
   const width = widthOf(x);
   const sequences = reshape(s.g, x, [s.batch, s.seq, width]);
+  const place = s.lastStep();
+  if (place !== null) return gatherNd(s.g, sequences, reshape(s.g, place, [s.batch, 1]), 1);
   const last = slice(s.g, sequences, { axis: 1, start: sub(s.seq, one), end: s.seq });
   return reshape(s.g, last, [s.batch, width]);
 }

@@ -23,6 +23,9 @@ const fillOf: { readonly [I in OptionalInput]?: number } = {
   token_type_ids: 0,
 };
 
+/** What stands for `counts` where every sequence has all of the run's ids. */
+const allIds = 2 ** 31 - 1;
+
 const names = ["batch", "seq"] as const;
 
 /** The symbols' ranges: those that the user gave, the model's for the rest. */
@@ -89,7 +92,8 @@ export function entriesOf(
     model.kind === "encoder"
       ? [encoderEntry(model, m, whole)]
       : [entry("main", model, m, whole), ...cachedEntries(model, m, batch, seq)];
-  return { entries, fills: new Map(fills) };
+  const cached = model.kind === "language" ? [["counts", allIds] as const] : [];
+  return { entries, fills: new Map<string, number>([...fills, ...cached]) };
 }
 
 type InputNodes = { readonly [K in keyof EntryInputs]: Node<"input"> };
@@ -104,11 +108,11 @@ function encoderEntry(model: Encoder, m: ModelScope, inputs: InputNodes): ModelE
 
 /** `prefill` and `decode`, which share the caches. */
 function cachedEntries(model: LanguageModel, m: ModelScope, batch: Expr, seq: Expr): ModelEntry[] {
-  const lengths = input(m.g, "lengths", "i32", [batch]);
+  const [lengths, counts] = ["lengths", "counts"].map((name) => input(m.g, name, "i32", [batch]));
   const ids = (length: Expr): Node<"input"> => input(m.g, "input_ids", "i64", [batch, length]);
   return [
-    entry("prefill", model, m, { ids: ids(seq), lengths }),
-    entry("decode", model, m, { ids: ids(int(1)), lengths }),
+    entry("prefill", model, m, { ids: ids(seq), lengths: lengths!, counts: counts! }),
+    entry("decode", model, m, { ids: ids(int(1)), lengths: lengths! }),
   ];
 }
 

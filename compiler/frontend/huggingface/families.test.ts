@@ -153,7 +153,7 @@ describe("OPT", () => {
   it("counts positions by the mask where it is given one", () => {
     const { config }: TinyModel = tinyModels.opt;
     const model = importTiny(config, {}, { inputs: ["attention_mask"] });
-    expect(model.fills).toEqual(new Map([["attention_mask", 1]]));
+    expect(model.fills.get("attention_mask")).toBe(1);
     const mask = tensor("i64", [1, 11], [0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
     const padded = { input_ids: idsOf([[7, 7, ...tinyIds]]), attention_mask: mask };
     const { logits } = run(model, "main", padded);

@@ -118,10 +118,48 @@ describe("sequences of one batch", () => {
     }
   });
 
+  it("may have different numbers of new ids, or none", () => {
+    const rows = idsOf([a, [...b, 0, 0]]);
+    const start = run(model, "prefill", {
+      input_ids: rows,
+      lengths: lengthsOf([0, 0]),
+      counts: lengthsOf([a.length, b.length]),
+    });
+    for (const [index, ids] of [a, b].entries()) {
+      const whole = run(model, "main", { input_ids: idsOf([ids]) }).logits;
+      const expected = scores(whole, 0, ids.length - 1);
+      expect(relativeRms(scores(start.logits, index, 0), expected)).toBeLessThan(1e-12);
+    }
+    // The first stays as it is; the second goes on where its ids end.
+    const more = run(
+      model,
+      "prefill",
+      {
+        input_ids: idsOf([
+          [3, 3, 3],
+          [4, 2, 3],
+        ]),
+        lengths: lengthsOf([a.length, b.length]),
+        counts: lengthsOf([0, 2]),
+      },
+      { states: start.states },
+    );
+    const whole = run(model, "main", { input_ids: idsOf([[...b, 4, 2]]) }).logits;
+    const expected = scores(whole, 0, b.length + 1);
+    expect(relativeRms(scores(more.logits, 1, 0), expected)).toBeLessThan(1e-12);
+    const next = { input_ids: idsOf([[9], [9]]), lengths: lengthsOf([a.length, b.length + 2]) };
+    const step = run(model, "decode", next, { states: more.states });
+    for (const [index, ids] of [a, [...b, 4, 2]].entries()) {
+      const { logits } = run(model, "main", { input_ids: idsOf([[...ids, 9]]) });
+      const wanted = scores(logits, 0, ids.length);
+      expect(relativeRms(scores(step.logits, index, 0), wanted)).toBeLessThan(1e-12);
+    }
+  });
+
   it("may be padded where a mask and positions are given", () => {
     const inputs = ["attention_mask", "position_ids"] as const;
     const masked = importFixture("llama", { dtype: "f32", dims, inputs });
-    expect(masked.fills).toEqual(new Map([["attention_mask", 1]]));
+    expect(masked.fills.get("attention_mask")).toBe(1);
     const given = {
       input_ids: idsOf([a, [0, 0, ...b]]),
       attention_mask: tensor("i64", [2, 7], [1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1]),

@@ -105,7 +105,10 @@ export function run(
 ): EvaluatedGraph & { readonly logits: TensorValue } {
   const places = new Map(model.tensors.map((each) => [each.name, each.place]));
   const entry = model.entries.find((each) => each.name === name)!;
-  const result = evaluateGraph(entry.graph, new Map(Object.entries(inputs)), {
+  const rows = inputs["input_ids"]!.shape[0]!;
+  const counts = lengthsOf(Array<number>(rows).fill(model.fills.get("counts") ?? 0));
+  const given = Object.entries({ ...(name === "prefill" && { counts }), ...inputs });
+  const result = evaluateGraph(entry.graph, new Map(given), {
     ...options,
     constants: (source) => {
       const place = source.kind === "literal" ? null : places.get(source.tensor);

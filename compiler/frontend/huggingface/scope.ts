@@ -39,6 +39,8 @@ export interface EntryInputs {
   readonly ids: Node;
   /** Ids that each sequence has in the caches, i32 [batch]; without it there are no caches. */
   readonly lengths?: Node;
+  /** How many of each sequence's ids are there, i32 [batch]; the rest is padding at the end. */
+  readonly counts?: Node;
   /** 0 where an id is padding, i64 [batch, seq]. */
   readonly mask?: Node;
   /** i64 [batch, seq]; without it, ids are at consecutive positions. */
@@ -133,18 +135,30 @@ export class Scope {
     const { g, batch, seq } = this;
     const { lengths, mask, positions } = this.inputs;
     if (lengths !== undefined) {
-      const starts = reshape(g, cast(g, lengths, "i64"), [batch, 1]);
-      const before = broadcastTo(g, starts, [batch, seq]);
+      const each = (row: Node): Node => broadcastTo(g, reshape(g, row, [batch, 1]), [batch, seq]);
+      const before = each(cast(g, lengths, "i64"));
       const after = (steps: Node): Node => map(g, primitive("add"), [before, steps]);
-      return {
-        positions: after(iota(g, [batch, seq], 1)),
-        last: after(dim(g, e.sub(seq, e.one))),
-      };
+      const [steps, last] = [iota(g, [batch, seq], 1), this.lastStep()];
+      if (last === null) return { positions: after(steps), last: after(dim(g, e.sub(seq, e.one))) };
+      // Padding has the last position, so that none is beyond the tables.
+      const [ends, smaller] = [each(last), primitive("min")];
+      return { positions: after(map(g, smaller, [steps, ends])), last: after(ends) };
     }
     const given = positions ?? (skipsPadding && mask !== undefined ? counted(g, mask) : null);
     if (given === null) return null;
     const last = reduce(g, "max", given, [0, 1]);
     return { positions: given, last: broadcastTo(g, last, [batch, seq]) };
+  }
+
+  /** Which of its ids is each sequence's last, i64 [batch]; null where it is that of the run. */
+  lastStep(): Node | null {
+    const { g, seq } = this;
+    const { counts } = this.inputs;
+    if (counts === undefined) return null;
+    const [smaller, larger] = [primitive("min"), primitive("max")];
+    const most = map(g, smaller, [cast(g, counts, "i64"), dim(g, seq)]);
+    const less = map(g, primitive("sub"), [most, dim(g, 1)]);
+    return map(g, larger, [less, dim(g, 0)]);
   }
 
   /** Attention of the run's queries [batch, heads, seq, size] over all that came before. */
