@@ -88,7 +88,9 @@ export class SafetensorsFile {
   }
 }
 
-export function readHeader(file: SourceFile): SafetensorsHeader {
+export function readHeader(
+  file: Pick<SourceFile, "size" | "path" | "readRange">,
+): SafetensorsHeader {
   const lengthError = (what: string): FarrierError =>
     new FarrierError("E_ST_HEADER_LEN", what, { file: file.path, offset: 0 });
   if (file.size < 8) {

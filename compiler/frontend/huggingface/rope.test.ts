@@ -198,4 +198,10 @@ describe("refusals", () => {
   ])("%s", (_, config, code) => {
     expect(failure(() => rope(config)).code).toBe(code);
   });
+
+  it("heads larger than any model's, before a table of them is made", () => {
+    const error = failure(() => rope({}, 2 ** 24));
+    expect(error.code).toBe("E_CONFIG_VALUE");
+    expect(error.message).toContain("16777216 elements, at most 65536");
+  });
 });

@@ -48,6 +48,9 @@ interface Parameters {
 const f32 = Math.fround;
 const twoPi = f32(2 * Math.PI);
 
+/** Elements of a rotated head: far more than any model has, and a table of them is small. */
+const mostDims = 1 << 16;
+
 /** Keys of one kind that another kind ignores, as transformers does. */
 const knownKeys = [
   ...["rope_theta", "rope_type", "type", "factor", "original_max_position_embeddings"],
@@ -93,6 +96,10 @@ function readDims(
   reader: ConfigReader | undefined,
   { dims, part }: RopeContext,
 ): number {
+  if (dims > mostDims) {
+    const what = `rotary embedding of heads of ${dims} elements, at most ${mostDims}`;
+    throw config.invalid("rope_theta", what);
+  }
   const key = "partial_rotary_factor";
   if (part === undefined) {
     for (const each of [config, reader]) {
