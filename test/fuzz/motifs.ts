@@ -36,6 +36,7 @@ import {
 import type { Expr } from "../../compiler/scalar/expr.js";
 import { primitive, type PrimitiveName } from "../../compiler/scalar/primitives.js";
 import { builtin, type BuiltinName } from "../../compiler/scalar/table.js";
+import { mixture } from "./experts.js";
 import type { Generator } from "./generator.js";
 
 type Motif = (gen: Generator) => Node | null;
@@ -329,4 +330,5 @@ export const motifs: readonly (readonly [weight: number, Motif])[] = [
   [2, shared],
   [2, cached],
   [2, embedding],
+  [2, mixture],
 ];

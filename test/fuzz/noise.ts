@@ -87,11 +87,22 @@ function isRepresentable(x: TensorValue): boolean {
   return true;
 }
 
+const moving = new Set(["gather", "gather_nd", "cache_write"]);
+
+/** Elements of the inputs at other places, and nothing else. */
+const isMoved = (node: Node): boolean =>
+  opTraits[node.op].view ||
+  moving.has(node.op) ||
+  (isNode(node, "scatter") && !["add", "mul"].includes(node.attrs.reduction));
+
 /** Sums of products of these whole numbers are exact in any order. */
 function sumsAreExact(node: Node, inputs: readonly TensorValue[]): boolean {
   const limit = 2 ** 24;
   const [a, b] = inputs as [TensorValue, TensorValue?];
-  if (isNode(node, "matmul")) return largest(a) * largest(b!) * a.shape.at(-1)! <= limit;
+  if (isNode(node, "matmul") || isNode(node, "expert_matmul"))
+    return largest(a) * largest(b!) * a.shape.at(-1)! <= limit;
+  if (isNode(node, "scan"))
+    return node.attrs.kind === "sum" && largest(a) * a.shape[node.attrs.axis]! <= limit;
   if (!isNode(node, "reduce")) return false;
   const count = node.attrs.axes.reduce((product, axis) => product * a.shape[axis]!, 1);
   if (node.attrs.kind === "sum") return largest(a) * count <= limit;
@@ -109,8 +120,7 @@ export function exactness(
   const wholes = known.every((each) => each.whole);
   if (node.inputs.length === 0) return { exact: true, whole };
   if (!given) return { exact: false, whole: false };
-  const moved = opTraits[node.op].view || ["gather", "gather_nd", "cache_write"].includes(node.op);
-  if (moved) return { exact: true, whole };
+  if (isMoved(node)) return { exact: true, whole };
   if (isNode(node, "map")) {
     const { name } = node.attrs.fn;
     const sound = choosing.has(name) || (wholes && whole && ringlike.has(name));
@@ -155,15 +165,14 @@ export function noiseOf(
   arithmeticOnly: boolean,
 ): Noise | null {
   if (exact || !isFloat(node.dtype) || node.inputs.length === 0) return null;
-  const moved = opTraits[node.op].view || ["gather", "gather_nd", "cache_write"].includes(node.op);
-  if (moved) return null;
+  if (isMoved(node)) return null;
   const u = unit(arithmetic(node.dtype));
   const own = arithmeticOnly ? 0 : unit(node.dtype);
   const base = { relative: own + units * u, absolute: arithmeticOnly ? 0 : leastOf(node.dtype) };
   const plus = (absolute: number): Noise => ({ ...base, absolute: base.absolute + absolute });
   const [a, b, c] = inputs as [TensorValue, TensorValue, TensorValue];
   if (isNode(node, "map") && choosing.has(node.attrs.fn.name)) return arithmeticOnly ? null : base;
-  if (isNode(node, "matmul"))
+  if (isNode(node, "matmul") || isNode(node, "expert_matmul"))
     return plus(sumNoise(u, a.shape.at(-1)!, Math.min(largest(a), 4 * rms(a)) * 4 * rms(b)));
   if (isNode(node, "reduce")) {
     const count = node.attrs.axes.reduce((product, axis) => product * a.shape[axis]!, 1);
@@ -171,6 +180,16 @@ export function noiseOf(
     if (kind === "sum") return plus(sumNoise(u, count, 2 * rms(a)));
     if (kind === "mean") return plus(sumNoise(u, count, 2 * rms(a)) / Math.max(1, count));
     return kind === "prod" ? { ...base, relative: own + units * u * count } : base;
+  }
+  if (isNode(node, "scan")) {
+    const count = a.shape[node.attrs.axis]!;
+    if (node.attrs.kind === "prod") return { ...base, relative: own + units * u * count };
+    return plus(units * u * count * rms(a));
+  }
+  if (isNode(node, "scatter")) {
+    const count = b.shape[node.attrs.axis]!;
+    if (node.attrs.reduction === "mul") return { ...base, relative: own + units * u * count };
+    return plus(sumNoise(u, count + 1, rms(a) + rms(c)));
   }
   if (isNode(node, "normalize"))
     return {

@@ -4,10 +4,7 @@ import {
   broadcastTo,
   cast,
   concat,
-  cumsum,
   dim,
-  gather,
-  gatherNd,
   iota,
   map,
   normalize,
@@ -24,9 +21,8 @@ import { add, ceilDiv, constValue, int, mul, one, sub } from "../../compiler/sca
 import type { Expr } from "../../compiler/scalar/expr.js";
 import { primitive, type PrimitiveName } from "../../compiler/scalar/primitives.js";
 import { builtin, type BuiltinName } from "../../compiler/scalar/table.js";
-import { mostElements, type Facts, type Generator } from "./generator.js";
-
-type Make = (gen: Generator) => Node | null;
+import { mostElements, type Facts } from "./generator.js";
+import { makeCumsum, makeGather, makeScan, makeScatter, makeTopK, type Make } from "./placed.js";
 
 const floats: readonly DType[] = ["f32", "f32", "bf16", "f16", "f64"];
 const integers: readonly DType[] = ["i64", "i64", "i32", "i32", "i8", "u8", "i16", "u32"];
@@ -276,23 +272,6 @@ const makeConcat: Make = (gen) => {
   return concat(g, rng.shuffle(parts), axis);
 };
 
-const makeGather: Make = (gen) => {
-  const x = gen.pick(hasRank(1));
-  if (x === null) return null;
-  const { g, rng } = gen;
-  const axis = rng.int(0, x.shape.length - 1);
-  const below = constValue(x.shape[axis]!) ?? 1;
-  const dtype = rng.pick<DType>(["i64", "i64", "i32"]);
-  if (rng.chance(0.25) && x.shape.length >= 2 && x.shape.slice(0, 2).every((d) => constValue(d))) {
-    const tuple = rng.int(1, 2);
-    const least = Math.min(...x.shape.slice(0, tuple).map((d) => constValue(d)!));
-    return gatherNd(g, x, gen.leaf(dtype, [rng.extent(9), tuple], { below: least }));
-  }
-  const rank = rng.int(0, 2);
-  const dims = Array.from({ length: rank }, () => rng.extent(9));
-  return gather(g, x, gen.leaf(dtype, dims, { below }), axis);
-};
-
 const makeReduce: Make = (gen) => {
   const x = gen.pick((node) => node.dtype !== "bool" && node.shape.length >= 1);
   if (x === null) return null;
@@ -335,15 +314,6 @@ const makeNormalize: Make = (gen) => {
   if (rng.chance(0.5)) return scaled;
   gen.keep(scaled);
   return map(g, primitive("add"), [scaled, gen.leaf(x.dtype, width)]);
-};
-
-const makeCumsum: Make = (gen) => {
-  const { rng } = gen;
-  const shape = rng.shape(rng.int(1, 2), 600);
-  const dtype = rng.pick<DType>(["i64", "f32"]);
-  const equal = broadcastTo(gen.g, gen.scalar(dtype, 1), shape);
-  const axis = rng.int(0, shape.length - 1);
-  return cumsum(gen.g, equal, axis, { exclusive: rng.chance(0.5), reverse: rng.chance(0.5) });
 };
 
 /** Multiplications that a product may take. */
@@ -448,6 +418,9 @@ export const operators: readonly (readonly [weight: number, Make])[] = [
   [3, makeSoftmax],
   [4, makeNormalize],
   [0.5, makeCumsum],
+  [2, makeScan],
+  [2, makeTopK],
+  [2, makeScatter],
   [8, makeMatmul],
   [2, makeInner],
   [2, makeRotary],
