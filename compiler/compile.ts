@@ -7,11 +7,12 @@ import { machineFingerprint } from "./bundle/machine.js";
 import { TargetAssembler, type AssembledTarget } from "./bundle/assemble.js";
 import { SourceTable } from "./bundle/sources.js";
 import { bundleReport, PassLog, type Report, type ReportSource } from "./bundle/report.js";
-import { weightFiles, sourcePolicy, type WeightsMode } from "./bundle/weights.js";
+import { weightFiles, sourcePolicy, type WeightFiles, type WeightsMode } from "./bundle/weights.js";
 import { compileC, type CompileOptions as NativeCompile } from "./codegen/c/compile.js";
 import { FarrierError } from "./errors.js";
 import { writeSafetensors } from "./frontend/files/write-safetensors.js";
 import type { ImportedModel } from "./frontend/model.js";
+import { checkText } from "./check-text.js";
 import { importModel, type ImportOptions } from "./import.js";
 import { constantReader } from "./constants.js";
 import type { Graph, Node } from "./ir/graph.js";
@@ -91,10 +92,13 @@ export function writeLowered(
 ): CompiledBundle {
   const report = bundleReport(lowered);
   const plan = bundlePlan(lowered, built?.libraries ?? {});
-  const aside = writeBundle(output, contentOf(lowered, plan, report, built), { force, version });
+  const weights = weightFiles(lowered.sources, lowered.model);
+  const content = contentOf(lowered, plan, report, built, weights);
+  const aside = writeBundle(output, content, { force, version });
   const notices = [
     ...lowered.model.notices,
     ...(aside === null ? [] : [`the bundle that stood at ${output} is now ${aside}`]),
+    ...weights.notices(),
   ];
   return { path: output, report, notices };
 }
@@ -186,13 +190,7 @@ interface NativeOptions {
 }
 
 /** Libraries of C kernels in a temporary directory, which is the caller's to remove. */
-export /** What a failed index check says: a gather is known by the table that it reads. */
-function checkText(graph: Graph, node: Node): string {
-  const [table] = node.inputs;
-  return `index out of range in ${nameIn(graph, table ?? node)}`;
-}
-
-interface NativeBuild {
+export interface NativeBuild {
   readonly directory: string;
   readonly libraries: Readonly<Record<string, string>>;
 }
@@ -275,9 +273,9 @@ function contentOf(
   report: Report,
   built: NativeBuild | null,
 ): Parameters<typeof writeBundle>[1] {
+  weights: WeightFiles,
   const texts = new Map<string, string>([["report.json", `${JSON.stringify(report, null, 1)}\n`]]);
   for (const { files } of lowered.targets) for (const [name, text] of files) texts.set(name, text);
-  const weights = weightFiles(lowered.sources, lowered.model);
   return {
     plan,
     texts,

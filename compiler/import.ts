@@ -11,13 +11,15 @@ export interface ImportOptions {
   readonly dtype?: ComputeType;
   /** Ranges of symbols. */
   readonly dims?: Readonly<Record<string, Span>>;
+  /** Accept files of the model that have more than one name. */
+  readonly allowHardlinks?: boolean;
 }
 
 export function importModel(
   modelPath: string,
   options: ImportOptions & { readonly needWeights: boolean },
 ): ImportedModel {
-  const { dtype, dims, needWeights } = options;
+  const { dtype, dims, needWeights, allowHardlinks = false } = options;
   const stat = fs.statSync(modelPath, { throwIfNoEntry: false });
   if (stat === undefined)
     throw new FarrierError("E_NOT_FOUND", "no such file or directory", { file: modelPath });
@@ -26,6 +28,7 @@ export function importModel(
     ...(dims === undefined ? {} : { dims }),
     weights: needWeights ? "files" : "none",
   } as const;
-  if (stat.isDirectory()) return importHuggingFace(ModelDirectory.at(modelPath), common);
-  return importOnnx(modelPath, common);
+  if (stat.isDirectory())
+    return importHuggingFace(ModelDirectory.at(modelPath, { allowHardlinks }), common);
+  return importOnnx(modelPath, { ...common, allowHardlinks });
 }

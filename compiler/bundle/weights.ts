@@ -4,6 +4,7 @@ import type { DType } from "../ir/dtype.js";
 import type { Node } from "../ir/graph.js";
 import type { SourceTensor } from "../plan/plan.js";
 import type { SourcePolicy, SourceTable } from "./sources.js";
+import { SpecialValues } from "./special-values.js";
 import type { FileEntry } from "./write.js";
 
 export type WeightsMode =
@@ -75,6 +76,8 @@ interface Streamed {
 export interface WeightFiles {
   readonly embedded: Map<string, Streamed>;
   readonly references: Map<string, FileEntry | { readonly bytes: number }>;
+  /** What was noticed of the weights that have been written. */
+  notices(): string[];
 }
 
 /** Read at a time while copying. */
@@ -84,6 +87,7 @@ export function weightFiles(sources: SourceTable, model: TensorPlaces): WeightFi
   const places = new Map(model.tensors.map((tensor) => [tensor.name, tensor.place]));
   const embedded = new Map<string, Streamed>();
   const references: WeightFiles["references"] = new Map();
+  const special = new SpecialValues();
   for (const { spec, node } of sources.entries) {
     if (spec.from.kind === "file") {
       const place = places.get((node.attrs.source as { tensor: string }).tensor)!;
@@ -93,10 +97,14 @@ export function weightFiles(sources: SourceTable, model: TensorPlaces): WeightFi
       embedded.set(spec.name, {
         dtype: spec.dtype,
         shape: spec.shape,
-        chunks: () => bytesOf(node, places),
+        chunks: () =>
+          // A literal is a number of the graph, where infinity often hides something.
+          node.attrs.source.kind === "literal"
+            ? bytesOf(node, places)
+            : special.watch(spec.name, spec.dtype, bytesOf(node, places)),
       });
   }
-  return { embedded, references };
+  return { embedded, references, notices: () => special.notices() };
 }
 
 function* bytesOf(

@@ -12,6 +12,7 @@ export interface RawCompileOptions {
   readonly numerics?: "strict" | "fast";
   readonly weights?: string;
   readonly fusion?: boolean;
+  readonly allowHardlinks?: boolean;
   readonly printAfter?: string;
 }
 
@@ -63,6 +64,7 @@ export function withModelOptions(command: Command): Command {
       oneOf("strict", "fast"),
     )
     .option("--weights <how>", "embed, reference, random:SEED or none (default: embed)")
+    .option("--allow-hardlinks", "accept files of the model that have more than one name")
     .option("--no-fusion", "one kernel for each operator: what fusion is compared with");
 }
 
@@ -74,6 +76,7 @@ export function compileOptions(raw: RawCompileOptions): CompileOptions {
     ...(raw.numerics === undefined ? {} : { numerics: raw.numerics }),
     ...(raw.weights === undefined ? {} : { weights: parseWeightsMode(raw.weights) }),
     ...(raw.fusion === false ? { fuse: false } : {}),
+    ...(raw.allowHardlinks === true ? { allowHardlinks: true } : {}),
   };
 }
 

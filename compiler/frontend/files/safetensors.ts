@@ -8,7 +8,7 @@ import path from "node:path";
 /** The format's own limit on its header. */
 const maxHeaderBytes = 100_000_000;
 /** More names than any published shard has, by an order of magnitude. */
-const maxTensors = 1 << 20;
+const maxTensors = 1 << 18;
 const maxRank = 64;
 
 const codes: JsonCodes = {

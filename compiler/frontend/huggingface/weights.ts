@@ -167,7 +167,7 @@ export class Weights {
     ];
     const told = lists.filter(([, list]) => list.length > 0);
     if (told.length === 0) return;
-    const what = told.map(([kind, list]) => `${list.length} ${kind}: ${list.join(", ")}`);
+    const what = told.map(([kind, list]) => `${list.length} ${kind}: ${listOf(list)}`);
     throw new FarrierError("E_WEIGHTS", what.join("; "), {
       file: directory,
       hint: "config.json and the weights must be of one model",
@@ -187,6 +187,13 @@ const quoted = (name: string): string => JSON.stringify(printable(name));
 
 /** Types whose values are what they say: narrower floats come with scales. */
 const plainTypes: readonly DType[] = ["f16", "bf16", "f32", "f64"];
+
+/** More than a model of many layers lacks, and less than fills a screen for minutes. */
+const mostListed = 1000;
+
+const listOf = (names: readonly string[]): string =>
+  names.slice(0, mostListed).join(", ") +
+  (names.length > mostListed ? ` and ${names.length - mostListed} more` : "");
 
 function fits(ref: TensorRef, shape: readonly number[], types: readonly DType[]): boolean {
   return (

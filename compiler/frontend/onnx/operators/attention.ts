@@ -18,6 +18,7 @@ import type { Node } from "../../../ir/graph.js";
 import { printShape } from "../../../ir/shape.js";
 import { constValue, div, int, isConst, mod, mul } from "../../../scalar/build.js";
 import type { Expr } from "../../../scalar/expr.js";
+import { rangeOf } from "../../../scalar/range.js";
 import type { Call } from "../call.js";
 import { maskOf, scoreBody, visibleBias, type Masks } from "./attention-masks.js";
 import { apply, reduceKept, scalarLike, swapLast } from "./common.js";
@@ -70,6 +71,7 @@ export function Attention(call: Call): readonly Node[] {
   const scale = attrs.float("scale", 1 / Math.sqrt(size));
   const softcap = attrs.float("softcap", 0);
   const lengths = version >= 24 ? call.optional(6) : undefined;
+  checkLengths(call, lengths, k.shape[2]!);
   const masks: Masks = {
     mask: maskOf(call, call.optional(3), query, k),
     causal: attrs.flag("is_causal"),
@@ -84,6 +86,15 @@ export function Attention(call: Call): readonly Node[] {
   const y = attention(g, query, k, v, { scale, ...scoreBody(masks) });
   const outputs = [flat ? joined(call, y) : y, k, v];
   return call.wants(3) ? [...outputs, productAt(call, masks, scale, mode)] : outputs;
+}
+
+/** Lengths that are known: no sequence has more keys than there are. */
+function checkLengths(call: Call, lengths: Node | undefined, keys: Expr): void {
+  const most = rangeOf(keys).max;
+  const values = lengths === undefined ? null : call.host.numbers(lengths);
+  const bad = values?.find((value) => value < 0 || value > most);
+  if (bad !== undefined)
+    throw call.error("E_ATTENTION", `a sequence of ${bad} keys, there are ${most} at most`);
 }
 
 /** What becomes of the product of queries and keys up to a stage: 0 none, 3 softmax. */
@@ -156,6 +167,7 @@ export function RotaryEmbedding(call: Call): Node {
   const rotated = attrs.int("rotary_embedding_dim", 0) || size;
   const table = (index: number): Node => {
     const rows = call.input(index);
+    if (positions !== undefined) checkPositions(call, positions, rows);
     const placed = positions === undefined ? rows : gather(g, rows, positions, 0);
     if (placed.shape.length !== 3)
       throw call.error("E_ROPE", `${printShape(rows.shape)} is no table of positions`);
@@ -168,6 +180,14 @@ export function RotaryEmbedding(call: Call): Node {
   if (rotated === size) return reshape(g, turned, x.shape);
   const rest = slice(g, apart, { axis: 3, start: rotated, end: size });
   return reshape(g, concat(g, [turned, rest], 3), x.shape);
+}
+
+/** Positions that are known, against the rows of a table. */
+function checkPositions(call: Call, positions: Node, table: Node): void {
+  const rows = table.shape[0] === undefined ? 0 : rangeOf(table.shape[0]).max;
+  const bad = call.host.numbers(positions)?.find((value) => value < 0 || value >= rows);
+  if (bad !== undefined)
+    throw call.error("E_ROPE", `position ${bad} in a table of ${rows} positions`);
 }
 
 /** New rows of a cache at each sequence's own place. */

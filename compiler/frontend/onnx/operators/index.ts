@@ -73,18 +73,22 @@ function tuples(call: Call, along: Node, axis: number): Node {
   );
 }
 
+/** Tuples of indices that are known, each against the axis that it indexes. */
+export function checkTuples(call: Call, chosen: Node, extents: readonly Expr[]): void {
+  call.host.numbers(chosen)?.forEach((value, i) => {
+    const size = constValue(extents[i % extents.length] ?? one);
+    if (size !== null && (value < -size || value >= size))
+      throw call.error("E_INDEX", `index ${value} of an axis of ${size}`);
+  });
+}
+
 export function GatherND(call: Call): Node {
   const { g, host } = call;
   const [data, chosen] = [call.input(0), call.input(1)];
   const batch = call.attrs.int("batch_dims", 0);
   const count = call.extent(chosen.shape.at(-1) ?? one, "an index tuple");
   const extents = data.shape.slice(batch, batch + count);
-  const known = host.numbers(chosen);
-  known?.forEach((value, i) => {
-    const size = constValue(extents[i % count] ?? one);
-    if (size !== null && (value < -size || value >= size))
-      throw call.error("E_INDEX", `index ${value} of an axis of ${size}`);
-  });
+  checkTuples(call, chosen, extents);
   if (host.nonNegative(chosen)) return gatherNd(g, data, chosen, batch);
   const sizes = cast(g, dimensions(g, extents), chosen.dtype);
   const negative = apply(g, "lt", chosen, scalarLike(g, chosen, 0));

@@ -37,7 +37,11 @@ import { axesOf, indices, product } from "./common.js";
 export function Transpose(call: Call): Node {
   const x = call.input(0);
   const reversed = x.shape.map((_, axis) => axis).reverse();
-  return transpose(call.g, x, call.attrs.ints("perm") ?? reversed);
+  const perm = call.attrs.ints("perm") ?? reversed;
+  // Unlike axes, the numbers of a permutation do not count from the end.
+  if (perm.some((axis) => axis < 0))
+    throw call.error("E_PERM", `[${perm.join(", ")}] is no permutation of ${perm.length} axes`);
+  return transpose(call.g, x, perm);
 }
 
 /** 0 copies a dimension (unless `allowzero`), -1 is what remains. */

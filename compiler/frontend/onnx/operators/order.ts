@@ -15,7 +15,7 @@ import { one } from "../../../scalar/build.js";
 import type { Call, Operator } from "../call.js";
 import { dimensions } from "../host-values.js";
 import { apply, product, scalarLike } from "./common.js";
-import { elementsAlong, wrapped } from "./index.js";
+import { checkTuples, elementsAlong, wrapped } from "./index.js";
 
 /** The values, and where they were; always sorted. */
 export function TopK(call: Call): readonly Node[] {
@@ -59,6 +59,7 @@ export function ScatterND(call: Call): Node {
       "E_SCATTER",
       `${printShape(updates.shape)} at ${printShape(indices.shape)} of ${printShape(data.shape)}`,
     );
+  checkTuples(call, indices, outer);
   const [rows, run, many] = [product(outer), product(inner), product(places)];
   const flat = reshape(g, flatIndex(call, indices, count, outer), [many, one]);
   const shape = [many, run];

@@ -1,4 +1,5 @@
 /** GraphProto, NodeProto, FunctionProto. */
+import type { FarrierError } from "../../../errors.js";
 import { printable } from "../../files/source-file.js";
 import { decodeAttribute } from "./attribute.js";
 import { type DecodeContext } from "./external-data.js";
@@ -23,6 +24,7 @@ export function decodeGraph(reader: WireReader, context: DecodeContext, depth: n
   if (depth > maxGraphDepth) {
     throw reader.error("E_GRAPH_DEPTH", `subgraphs nested deeper than ${maxGraphDepth}`);
   }
+  if (reader.end - reader.start > maxNodes) refuseMany(reader.again(), context);
   let name = "";
   const nodes: OnnxNode[] = [];
   const initializers: OnnxTensor[] = [];
@@ -62,6 +64,18 @@ export function decodeGraph(reader: WireReader, context: DecodeContext, depth: n
   return { name, nodes, initializers, sparseInitializers, inputs, outputs, valueInfo };
 }
 
+/** Counted before any is decoded: a million nodes that are thrown away cost half a gigabyte. */
+function refuseMany(reader: WireReader, context: DecodeContext): void {
+  let count = context.nodes;
+  while (reader.next()) {
+    if (reader.field === 1 && ++count > maxNodes) throw tooMany(reader);
+    reader.skip();
+  }
+}
+
+const tooMany = (reader: WireReader, at = reader.tagOffset): FarrierError =>
+  reader.error("E_LIMIT_NODES", `more than ${maxNodes} nodes`, at);
+
 /** A SparseTensorProto is called what its `values` tensor is called. */
 function sparseName(reader: WireReader): string {
   let name = "";
@@ -85,9 +99,7 @@ function decodeNode(
   depth: number,
   index: number,
 ): OnnxNode {
-  if (++context.nodes > maxNodes) {
-    throw reader.error("E_LIMIT_NODES", `more than ${maxNodes} nodes`, reader.start);
-  }
+  if (++context.nodes > maxNodes) throw tooMany(reader, reader.start);
   const texts = { name: "", op: "", domain: "", overload: "" };
   const inputs: string[] = [];
   const outputs: string[] = [];
