@@ -18,7 +18,7 @@ import { constantReader } from "./constants.js";
 import type { Graph, Node } from "./ir/graph.js";
 import { targetNamed, type Target } from "./kernel/target.js";
 import { Memory, type DerivedWeight } from "./kernel/memory.js";
-import { nameIn, partition, type Partition, type PartitionOptions } from "./kernel/partition.js";
+import { partition, type Partition, type PartitionOptions } from "./kernel/partition.js";
 import { weightSteps } from "./kernel/weight-program.js";
 import { runPasses } from "./passes/index.js";
 import { hostExpr } from "./plan/host-expr.js";
@@ -97,8 +97,8 @@ export function writeLowered(
   const aside = writeBundle(output, content, { force, version });
   const notices = [
     ...lowered.model.notices,
-    ...(aside === null ? [] : [`the bundle that stood at ${output} is now ${aside}`]),
     ...weights.notices(),
+    ...(aside === null ? [] : [`the bundle that stood at ${output} is now ${aside}`]),
   ];
   return { path: output, report, notices };
 }
@@ -272,8 +272,8 @@ function contentOf(
   plan: BundlePlan,
   report: Report,
   built: NativeBuild | null,
-): Parameters<typeof writeBundle>[1] {
   weights: WeightFiles,
+): Parameters<typeof writeBundle>[1] {
   const texts = new Map<string, string>([["report.json", `${JSON.stringify(report, null, 1)}\n`]]);
   for (const { files } of lowered.targets) for (const [name, text] of files) texts.set(name, text);
   return {

@@ -175,6 +175,13 @@ export class Weights {
   }
 }
 
+/** More than a model of many layers lacks, and less than fills a screen for minutes. */
+const mostListed = 1000;
+
+const listOf = (names: readonly string[]): string =>
+  names.slice(0, mostListed).join(", ") +
+  (names.length > mostListed ? ` and ${names.length - mostListed} more` : "");
+
 const chunkBytes = 1 << 24;
 
 const placeOf = ({ file, offset, bytes }: TensorRef): ModelTensor["place"] => ({
@@ -187,13 +194,6 @@ const quoted = (name: string): string => JSON.stringify(printable(name));
 
 /** Types whose values are what they say: narrower floats come with scales. */
 const plainTypes: readonly DType[] = ["f16", "bf16", "f32", "f64"];
-
-/** More than a model of many layers lacks, and less than fills a screen for minutes. */
-const mostListed = 1000;
-
-const listOf = (names: readonly string[]): string =>
-  names.slice(0, mostListed).join(", ") +
-  (names.length > mostListed ? ` and ${names.length - mostListed} more` : "");
 
 function fits(ref: TensorRef, shape: readonly number[], types: readonly DType[]): boolean {
   return (
