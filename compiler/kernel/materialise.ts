@@ -204,6 +204,6 @@ class Materialiser {
 }
 
 /** Rows of the input are rows of the output: a normalisation below stays one over the slot's rows. */
-function keepsRows(node: Node): boolean {
+export function keepsRows(node: Node): boolean {
   return node.op === "map" || node.op === "cast" || node.op === "reshape";
 }

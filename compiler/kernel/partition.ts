@@ -18,6 +18,7 @@ import { BlockedNode, ForcedNode, lowerCopy, lowerMap, type LoweringContext } fr
 import { materialise, type Materialised } from "./materialise.js";
 import { Memory, type Buffer, type PlannedKernel } from "./memory.js";
 import { inOrder } from "./order.js";
+import { normalisedApart } from "./row-statistics.js";
 import type { Target } from "./target.js";
 
 export interface PartitionOptions {
@@ -56,8 +57,12 @@ export function partition(
 ): Partition {
   const analysis = new Analysis(graph, options.weightProgram === true);
   const blocked = new Set<Node>();
-  const forced = new Set<Node>();
-  const refusals: FusionRefusal[] = [];
+  const apart = options.fuse ? normalisedApart(analysis, options.target) : new Map<Node, Refusal>();
+  const forced = new Set<Node>(apart.keys());
+  const refusals = [...apart].map(([node, refusal]): FusionRefusal => ({
+    node: nameIn(graph, node),
+    ...refusal,
+  }));
   for (;;) {
     const materialised = materialise(graph, analysis, { blocked, forced, fuse: options.fuse });
     const attempt = new Attempt(graph, options, analysis, materialised, memory.fork());

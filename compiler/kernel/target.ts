@@ -20,6 +20,11 @@ export interface Target {
   /** GPU: dynamic shared memory that one block may ask for, bytes. */
   readonly sharedBytes?: number;
   readonly multiprocessors?: number;
+  /**
+   * Columns of a product that share one evaluation of its left operand's row statistics. Left out: a
+   * product normalises its rows itself, whatever that repeats.
+   */
+  readonly columnsOfPass?: number;
   /** GPU: elements of a value that one attention kernel adds up, for keys of `depth` elements. */
   valuesAtOnce?(dtype: DType, depth: number): number;
 }
@@ -38,6 +43,8 @@ export const targets: Readonly<Record<string, Target>> = {
     multiplies: ["f32", "f64", "f16", "bf16"],
     // Products of 16-bit types run in f32 on a CPU; the packed weight stays 16 bits wide.
     packing: (dtype) => rowPanels(16, dtype),
+    // The narrowest run of columns that a task computes of many rows (`templates/gemm/cpu.ts`).
+    columnsOfPass: 128,
   },
   sm_80: {
     name: "sm_80",

@@ -111,7 +111,7 @@ interface Grid {
   readonly batch: Expr;
 }
 
-/** Balanced blocks of rows; runs of an even number of panels, since the widest tile has two. */
+/** Balanced blocks of rows; runs of panels in multiples of what a tile has side by side. */
 function gridOf(desc: GemmDesc, config: GemmCpuConfig): Grid {
   const batch = desc.batchExtents.reduce(mul, one);
   const rowTasks = ceilDiv(desc.mExtent, int(config.rows));
@@ -119,14 +119,13 @@ function gridOf(desc: GemmDesc, config: GemmCpuConfig): Grid {
   const rowsPerTask = mul(ceilDiv(perRow, int(tallestTile)), int(tallestTile));
   const panels = ceilDiv(mul(desc.nExtent, int(desc.group)), int(panelColumns));
   const wanted = ceilDiv(panels, ceilDiv(int(config.tasks), mul(rowTasks, batch)));
-  // With few rows a task is memory traffic: about 128 KiB of B are worth a task.
-  const least = select(
-    le(desc.mExtent, int(tallestTile)),
-    ceilDiv(int(2048), desc.kExtent),
-    int(config.leastPanels),
-  );
-  const even = mul(ceilDiv(max(wanted, least), int(2)), int(2));
-  const panelsPerTask = min(even, int(config.panels));
+  // With few rows a task is memory traffic: about 128 KiB of B are worth a task, and four panels
+  // pass side by side.
+  const few = le(desc.mExtent, int(tallestTile));
+  const least = select(few, ceilDiv(int(2048), desc.kExtent), int(config.leastPanels));
+  const multiple = select(few, int(4), int(2));
+  const whole = mul(ceilDiv(max(wanted, least), multiple), multiple);
+  const panelsPerTask = min(whole, int(config.panels));
   return {
     rowTasks,
     rowsPerTask,
