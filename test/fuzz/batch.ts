@@ -2,10 +2,9 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import type { Isa } from "../../compiler/codegen/c/compile.js";
+import { buildKernels, targetOf, type Backend } from "./backend.js";
 import { variantName, type FuzzCase, type Variant } from "./case.js";
 import { Runner, writeFuzzBundle } from "./execute.js";
-import { buildLibrary, type Level } from "./library.js";
 import { isRefusal, lowerCase, type Hooks, type Lowered } from "./lower.js";
 import { mergeMembers, type Member } from "./merge.js";
 import { mismatchOf, referenceOf, type Reference, type Runs } from "./oracle.js";
@@ -28,11 +27,12 @@ export type Verdict =
     };
 
 export interface BatchOptions {
-  readonly isa: Isa;
-  readonly level: Level;
+  readonly backend: Backend;
   readonly hooks?: Hooks;
   /** Called with the index of the trial whose kernels are about to run. */
   readonly onRun?: (index: number) => void;
+  /** Called when a GPU is of no more use to this process; its verdicts are lost. */
+  readonly onDead?: (why: string) => void;
 }
 
 interface Part {
@@ -44,6 +44,9 @@ interface Part {
 const messageOf = (error: unknown): string =>
   error instanceof Error ? `${error.name}: ${error.message}` : String(error);
 
+const isDead = (error: unknown): boolean =>
+  error instanceof Error && /E_RT_DEAD|E_RT_DEVICE|E_DEVICE_LOST/.test(error.message);
+
 /** The first line that says what, without numbers that a reduction changes. */
 const failed = (how: "throws" | "runs" | "differs", variant: Variant, what: string): Verdict => ({
   kind: "failed",
@@ -52,14 +55,19 @@ const failed = (how: "throws" | "runs" | "differs", variant: Variant, what: stri
   what: `${variantName(variant)}: ${what}`,
 });
 
-function lowerAll(trials: readonly Trial[], hooks: Hooks, verdicts: Map<number, Verdict>): Part[] {
+function lowerAll(
+  trials: readonly Trial[],
+  options: BatchOptions,
+  verdicts: Map<number, Verdict>,
+): Part[] {
+  const target = targetOf(options.backend);
   const parts: Part[] = [];
   trials.forEach(({ found, variants }, trial) => {
     const made: Part[] = [];
     for (const [number, variant] of variants.entries()) {
       let lowered: Lowered;
       try {
-        lowered = lowerCase(found, variant, hooks);
+        lowered = lowerCase(found, variant, target, options.hooks);
       } catch (error) {
         const refused = isRefusal(error);
         const verdict: Verdict = refused
@@ -82,7 +90,7 @@ export async function runBatch(
   options: BatchOptions,
 ): Promise<Verdict[]> {
   const verdicts = new Map<number, Verdict>();
-  const parts = lowerAll(trials, options.hooks ?? {}, verdicts);
+  const parts = lowerAll(trials, options, verdicts);
   if (parts.length > 0) await runParts(trials, parts, options, verdicts);
   return trials.map((_, index) => verdicts.get(index) ?? { kind: "passed" });
 }
@@ -124,10 +132,10 @@ async function runTogether(
     const texts = new Map(parts.flatMap(({ member }) => [...member.lowered.texts]));
     // Apart from the compiler's script: the runtime refuses files that the manifest lacks.
     const bundle = path.join(directory, "bundle");
-    const library = await buildLibrary(texts, directory, bundle, options);
+    const built = await buildKernels(texts, directory, bundle, options.backend);
     const members = parts.map(({ member }) => member);
-    writeFuzzBundle(bundle, mergeMembers(members, library), library[1]);
-    const runner = await Runner.open(bundle);
+    writeFuzzBundle(bundle, mergeMembers(members, built), built);
+    const runner = await Runner.open(bundle, built.target);
     try {
       await judgeParts(trials, parts, runner, options, verdicts);
     } finally {
@@ -142,7 +150,7 @@ async function judgeParts(
   trials: readonly Trial[],
   parts: readonly Part[],
   runner: Runner,
-  { onRun }: BatchOptions,
+  { onRun, onDead }: BatchOptions,
   verdicts: Map<number, Verdict>,
 ): Promise<void> {
   const references = new Map<number, Reference>();
@@ -154,6 +162,7 @@ async function judgeParts(
     try {
       runs = await runner.runs(member.name, found);
     } catch (error) {
+      if (isDead(error)) onDead?.(messageOf(error));
       verdicts.set(trial, failed("runs", variant, messageOf(error)));
       continue;
     }

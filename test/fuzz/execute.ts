@@ -11,14 +11,16 @@ import { version } from "../../compiler/version.js";
 import { addon, type Handle, type TensorArgument } from "../../runtime/node/addon.js";
 import { elementType } from "../../runtime/node/dtypes.js";
 import type { FuzzCase } from "./case.js";
-import { sourceFile, type Merged } from "./merge.js";
+import type { Backend, BuiltKernels } from "./backend.js";
+import { DeviceMemory, Guarded } from "./memory.js";
+import type { Merged } from "./merge.js";
 import type { Runs } from "./oracle.js";
 
-/** The least that the runtime loads: no binding, no report, no kernel sources. */
+/** The least that the runtime loads: no binding, no report. */
 export function writeFuzzBundle(
   directory: string,
   { plan, embedded }: Merged,
-  library: string,
+  kernels: BuiltKernels,
 ): void {
   const files: Record<string, unknown> = {};
   const add = (name: string): void => {
@@ -29,71 +31,58 @@ export function writeFuzzBundle(
     };
   };
   fs.writeFileSync(path.join(directory, "plan.json"), JSON.stringify(plan));
-  add("plan.json");
-  fs.writeFileSync(path.join(directory, sourceFile), "");
-  add(sourceFile);
-  add(library);
+  for (const name of ["plan.json", ...kernels.files]) add(name);
   if (embedded.size > 0) {
     const hash = writeSafetensors(path.join(directory, "weights.safetensors"), embedded);
     files["weights.safetensors"] = { bytes: hash.size, chunks: hash.chunks };
   }
+  const native = kernels.libraries !== undefined;
   const manifest = {
     format: 1,
     farrier: version,
     entries: plan.entries.map((entry) => entry.name),
-    targets: ["cpu"],
-    native: true,
-    machine: machineFingerprint(),
+    targets: [kernels.target],
+    native,
+    ...(native ? { machine: machineFingerprint() } : {}),
     needs: {},
     files,
   };
   fs.writeFileSync(path.join(directory, "manifest.json"), JSON.stringify(manifest));
 }
 
-/** Bytes before and after each tensor that no kernel may touch. */
-const guard = 192;
-
-class Guarded {
-  readonly #all: Uint8Array;
-  readonly bytes: Uint8Array;
-
-  constructor(
-    readonly size: number,
-    poison: number,
-  ) {
-    this.#all = new Uint8Array(new ArrayBuffer(size + 2 * guard)).fill(poison);
-    this.bytes = this.#all.subarray(guard, guard + size);
-  }
-
-  /** Whether the bands still hold `poison`. */
-  intact(poison: number): boolean {
-    const bands = [this.#all.subarray(0, guard), this.#all.subarray(guard + this.size)];
-    return bands.every((band) => band.every((byte) => byte === poison));
-  }
-}
-
 export class KernelFault extends Error {}
 
+/** DLPack's types of the devices. */
+const deviceTypes: Readonly<Record<Backend["target"], number>> = { cpu: 1, sm_80: 2 };
+
 export class Runner {
-  #workspace = 0n;
-  #workspaceBytes = 0;
+  readonly #workspace: DeviceMemory;
+  readonly #tensors: DeviceMemory;
+  readonly #stream: bigint;
 
   private constructor(
     readonly bundle: Handle,
     readonly device: Handle,
     readonly weights: Handle,
-  ) {}
+    readonly type: number,
+  ) {
+    this.#workspace = new DeviceMemory(device, type);
+    this.#tensors = new DeviceMemory(device, type);
+    this.#stream = type === 2 ? addon().createStream(device) : 0n;
+  }
 
-  static async open(directory: string): Promise<Runner> {
+  static async open(directory: string, target: Backend["target"]): Promise<Runner> {
     const native = addon();
+    const type = deviceTypes[target];
     const bundle = await native.openBundle(directory, 1);
-    const device = await native.openDevice(1, 0);
+    const device = await native.openDevice(type, 0);
     const weights = await native.bind(bundle, device);
-    return new Runner(bundle, device, weights);
+    return new Runner(bundle, device, weights, type);
   }
 
   close(): void {
-    if (this.#workspaceBytes > 0) addon().free(this.device, this.#workspace);
+    for (const memory of [this.#workspace, this.#tensors]) memory.free();
+    if (this.#stream !== 0n) addon().destroyStream(this.device, this.#stream);
     for (const handle of [this.weights, this.device, this.bundle]) addon().release(handle);
   }
 
@@ -147,57 +136,55 @@ export class Runner {
       const packed = toBytes(value);
       const memory = new Guarded(packed.length, 0xff);
       memory.bytes.set(packed);
-      return { packed, memory, argument: argument(memory.bytes, value.dtype, value.shape) };
+      return { packed, memory, dtype: value.dtype, shape: value.shape };
     });
-    const taken = graph.outputs.map(({ name, node }) => {
-      const shape = dims.shape(node.shape);
-      const memory = new Guarded(byteSize(node.dtype, countOf(shape)), poison);
-      return { name, node, shape, memory, argument: argument(memory.bytes, node.dtype, shape) };
+    const taken = graph.outputs.map(({ name, node: { dtype, shape: of } }) => {
+      const shape = dims.shape(of);
+      return { name, memory: new Guarded(byteSize(dtype, countOf(shape)), poison), dtype, shape };
     });
-    await this.#run(
-      exec,
-      given.map((each) => each.argument),
-      taken.map((each) => each.argument),
-    );
+    await this.#run(exec, given, taken);
     if (given.some(({ memory, packed }) => !Buffer.from(memory.bytes).equals(packed)))
       throw new KernelFault("a kernel wrote to an input");
-    if (taken.some(({ memory }) => !memory.intact(poison)))
-      throw new KernelFault("a kernel wrote outside an output");
-    return taken.map(({ name, node, shape, memory }) => ({
+    if ([...given, ...taken].some(({ memory }) => !memory.intact()))
+      throw new KernelFault("a kernel wrote outside a tensor");
+    return taken.map(({ name, dtype, shape, memory }) => ({
       name,
-      value: fromBytes(node.dtype, shape, memory.bytes),
+      value: fromBytes(dtype, shape, memory.bytes),
       bytes: memory.bytes,
     }));
   }
 
-  async #run(exec: Handle, inputs: TensorArgument[], outputs: TensorArgument[]): Promise<void> {
+  async #run(exec: Handle, given: readonly Held[], taken: readonly Held[]): Promise<void> {
     const native = addon();
-    this.#grow(native.workspace(exec, inputs).bytes);
+    const all = [...given, ...taken];
+    const { data, copies } = this.#tensors.place(all.map(({ memory }) => memory));
+    const tensors = all.map((held, i) => argument(data[i]!, held.dtype, held.shape));
+    const inputs = tensors.slice(0, given.length);
+    this.#workspace.grow(native.workspace(exec, inputs).bytes);
     const spec = {
       device: this.device,
-      deviceType: 1,
+      deviceType: this.type,
       deviceId: 0,
       inputs,
-      outputs,
-      workspace: this.#workspace,
-      workspaceBytes: this.#workspaceBytes,
-      stream: 0n,
-      uploads: [],
-      downloads: [],
+      outputs: tensors.slice(given.length),
+      workspace: this.#workspace.address,
+      workspaceBytes: this.#workspace.bytes,
+      stream: this.#stream,
+      uploads: copies,
+      downloads: copies,
     };
     await native.run(exec, spec, null);
   }
+}
 
-  #grow(bytes: number): void {
-    if (bytes <= this.#workspaceBytes) return;
-    if (this.#workspaceBytes > 0) addon().free(this.device, this.#workspace);
-    this.#workspace = addon().alloc(this.device, bytes);
-    this.#workspaceBytes = bytes;
-  }
+interface Held {
+  readonly memory: Guarded;
+  readonly dtype: TensorValue["dtype"];
+  readonly shape: readonly number[];
 }
 
 const argument = (
-  data: Uint8Array,
+  data: Uint8Array | bigint,
   dtype: TensorValue["dtype"],
   shape: readonly number[],
 ): TensorArgument => ({ data, dtype: elementType(dtype).dl, shape });

@@ -7,6 +7,7 @@ import { fork } from "node:child_process";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { targetOf } from "./backend.js";
 import { runBatch, type BatchOptions, type Trial, type Verdict } from "./batch.js";
 import { describeCase, sizeOf, type Variant } from "./case.js";
 import { faults, type Fault } from "./faults.js";
@@ -14,7 +15,9 @@ import { generate, variantsOf } from "./generate.js";
 import { lowerCase, type Hooks, type Lowered } from "./lower.js";
 import { reduceCase } from "./reduce.js";
 
-const compiler: BatchOptions = { isa: "portable", level: 0 };
+const backend = { target: "cpu", isa: "portable", level: 0 } as const;
+const compiler: BatchOptions = { backend };
+const target = targetOf(backend);
 
 /** What would run: equal fingerprints are equal programs. */
 function fingerprint({ plans, texts }: Lowered): string {
@@ -23,7 +26,7 @@ function fingerprint({ plans, texts }: Lowered): string {
 
 function attempt(trial: Trial, variant: Variant, hooks?: Hooks): string | null {
   try {
-    return fingerprint(lowerCase(trial.found, variant, hooks));
+    return fingerprint(lowerCase(trial.found, variant, target, hooks));
   } catch (error) {
     return `throws ${String(error)}`;
   }

@@ -7,7 +7,7 @@ import { FarrierError } from "../../compiler/errors.js";
 import type { Graph } from "../../compiler/ir/graph.js";
 import { Memory, type PlannedKernel } from "../../compiler/kernel/memory.js";
 import { partition, type PartitionOptions } from "../../compiler/kernel/partition.js";
-import { targetNamed } from "../../compiler/kernel/target.js";
+import type { Target } from "../../compiler/kernel/target.js";
 import { weightSteps } from "../../compiler/kernel/weight-program.js";
 import { runPasses } from "../../compiler/passes/index.js";
 import { hostExpr } from "../../compiler/plan/host-expr.js";
@@ -33,10 +33,13 @@ export interface Lowered {
   readonly graph: Graph;
 }
 
-const target = targetNamed("cpu");
-
 /** @throws FarrierError where the compiler refuses the graph, or has a defect */
-export function lowerCase(found: FuzzCase, { strict, fuse }: Variant, hooks: Hooks = {}): Lowered {
+export function lowerCase(
+  found: FuzzCase,
+  { strict, fuse }: Variant,
+  target: Target,
+  hooks: Hooks = {},
+): Lowered {
   const model = modelOf(found);
   const scalar = constantReader(model);
   const passed = runPasses(found.graph, { strict, bytes: scalar.bytes });
@@ -54,7 +57,7 @@ export function lowerCase(found: FuzzCase, { strict, fuse }: Variant, hooks: Hoo
   const entries = [{ name: "main", graph, partition: spoiled }];
   const assembled = new TargetAssembler({ target, entries, weights: steps }, sources).assemble();
   const texts = [...assembled.files].map(([file, text]): [string, string] => [
-    file.replace(/^.*\//, "").replace(/\.c$/, ""),
+    file.replace(/^.*\//, "").replace(/\.\w+$/, ""),
     hooks.text?.(text) ?? text,
   ]);
   return {

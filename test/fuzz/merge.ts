@@ -15,6 +15,7 @@ import type {
   PlanSymbol,
 } from "../../compiler/plan/plan.js";
 import type { SymbolInfo } from "../../compiler/scalar/expr.js";
+import type { BuiltKernels } from "./backend.js";
 import type { Lowered } from "./lower.js";
 
 export interface Member {
@@ -77,9 +78,6 @@ export interface Merged {
 
 type SourceData = Lowered["weights"]["embedded"] extends Map<string, infer T> ? T : never;
 
-/** Nobody reads the sources of kernels here: one file stands for all. */
-export const sourceFile = "kernels.c";
-
 class Merger {
   readonly kernels: KernelEntry[] = [];
   readonly #kernelIndex = new Map<string, number>();
@@ -91,6 +89,8 @@ class Merger {
   readonly plans: Record<string, readonly Plan[]> = {};
   readonly texts = new Map<string, string>();
   readonly embedded = new Map<string, SourceData>();
+
+  constructor(readonly fileOf: (symbol: string) => string) {}
 
   add({ name, symbols, lowered }: Member): void {
     const prefix = `${name}.`;
@@ -126,18 +126,21 @@ class Merger {
     const known = this.#kernelIndex.get(kernel.symbol);
     if (known !== undefined) return known;
     this.#kernelIndex.set(kernel.symbol, this.kernels.length);
-    return this.kernels.push({ ...kernel, file: sourceFile }) - 1;
+    return this.kernels.push({ ...kernel, file: this.fileOf(kernel.symbol) }) - 1;
   }
 }
 
-export function mergeMembers(
-  members: readonly Member[],
-  library: readonly [string, string],
-): Merged {
-  const merger = new Merger();
+export function mergeMembers(members: readonly Member[], built: BuiltKernels): Merged {
+  const merger = new Merger(built.fileOf);
   for (const member of members) merger.add(member);
   const { kernels, weights, plans, symbols, sources, states, specs, texts, embedded } = merger;
-  const cpu = { kernels, weights, entries: plans, libraries: Object.fromEntries([library]) };
+  const { target, libraries } = built;
+  const made = {
+    kernels,
+    weights,
+    entries: plans,
+    ...(libraries === undefined ? {} : { libraries }),
+  };
   return {
     plan: {
       format: 1,
@@ -145,7 +148,7 @@ export function mergeMembers(
       sources,
       states,
       entries: specs,
-      targets: { cpu },
+      targets: { [target]: made },
       checks: { "1": "index out of range" },
     },
     texts,

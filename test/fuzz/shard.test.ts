@@ -4,9 +4,9 @@ import { runBatch } from "./batch.js";
 import { faults } from "./faults.js";
 import { hunt, Pool } from "./inject.js";
 import { regressions } from "./regressions/index.js";
-import { runSeeds } from "./run.js";
+import { runSeeds } from "./seeds.js";
 
-const compiler = { isa: "portable", level: 0 } as const;
+const compiler = { backend: { target: "cpu", isa: "portable", level: 0 } } as const;
 process.env["FARRIER_THREADS"] ??= "2";
 
 describe("fuzzing", () => {
@@ -15,7 +15,7 @@ describe("fuzzing", () => {
     { timeout: 120_000 },
     async (shard) => {
       const seeds = Array.from({ length: 50 }, (_, i) => shard * 1000 + i);
-      const { passed, refused, failures } = await runSeeds({ seeds, reduce: true }, compiler);
+      const { passed, refused, failures } = await runSeeds(seeds, { ...compiler, reduce: true });
       expect(failures.map(({ what, text }) => `${what}\n${text}`)).toEqual([]);
       expect(passed + refused.length).toBe(seeds.length);
       expect(passed).toBeGreaterThan(45);

@@ -34,7 +34,8 @@ function removed(bytes: Uint8Array, from: number, to: number): Uint8Array {
 }
 
 function edited(bytes: Uint8Array, edit: (copy: Uint8Array) => void): Uint8Array {
-  const copy = bytes.slice();
+  // Not `slice`, which shares the memory of a Buffer.
+  const copy = new Uint8Array(bytes);
   edit(copy);
   return copy;
 }

@@ -121,7 +121,7 @@ export function changedJson(bytes: Uint8Array, sources: Sources): Uint8Array {
   if (tokens.length === 0 || rng.chance(0.1)) return havoc(bytes, sources);
   for (let times = rng.pick([1, 1, 2, 4]); times > 0 && tokens.length > 0; times--)
     rng.pick(changes)(tokens, rng.int(0, tokens.length - 1), sources);
-  return Buffer.from(tokens.join(""), "latin1");
+  return new Uint8Array(Buffer.from(tokens.join(""), "latin1"));
 }
 
 /** The same of a safetensors file: its header, the length before it, the data behind it. */

@@ -1,13 +1,12 @@
 /**
  * Mutation of the readers, guided by what they execute.
  *
- *   npx tsx test/mutation/run.ts [--reader onnx,safetensors,config] [--executions N] [--seed A]
- *       [--corpus DIR] [--seconds S] [--record FILE]
+ *   npm run mutate -- [--reader onnx,safetensors,config] [--executions N] [--seed A]
+ *       [--corpus DIR] [--seconds S] [--record FILE [--commit HASH]]
  *
  * Rounds run in threads whose memory is bounded; one that hangs is ended, and its input told.
  * With `--corpus` a later call goes on where this one ended.
  */
-import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
@@ -16,6 +15,7 @@ import { pathToFileURL, fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { Worker } from "node:worker_threads";
 import { packageRoot } from "../../compiler/version.js";
+import { record } from "../fuzz/record.js";
 import type { Explored, Finding } from "./explore.js";
 import { instrument, type Instrumented } from "./instrument.js";
 import { readers, type ReaderName } from "./readers.js";
@@ -160,16 +160,6 @@ function save(directory: string, corpus: readonly Uint8Array[]): void {
   for (const bytes of corpus) fs.writeFileSync(path.join(directory, nameOf(bytes)), bytes);
 }
 
-const commit = (): string => {
-  try {
-    const git = (...args: string[]): string =>
-      execFileSync("git", args, { cwd: packageRoot(), encoding: "utf8" }).trim();
-    return git("rev-parse", "--short", "HEAD");
-  } catch {
-    return "unknown";
-  }
-};
-
 function report(reader: ReaderName, total: Total): void {
   for (const { kind, what, input, times } of total.findings) {
     console.log(`${reader}: ${kind} (${times} times): ${what}`);
@@ -192,9 +182,10 @@ async function main(): Promise<void> {
       seconds: { type: "string", default: "Infinity" },
       corpus: { type: "string" },
       record: { type: "string" },
+      commit: { type: "string" },
     },
   });
-  const { corpus, record } = values;
+  const { corpus } = values;
   await withInstrumented(async (code) => {
     for (const reader of values.reader.split(",") as ReaderName[]) {
       const stored = corpus === undefined ? null : path.join(corpus, reader);
@@ -208,24 +199,22 @@ async function main(): Promise<void> {
       report(reader, total);
       if (stored !== null) save(stored, total.corpus);
       if (total.findings.length > 0) process.exitCode = 1;
-      if (record !== undefined)
-        fs.appendFileSync(record, `${lineOf(reader, values.seed, total)}\n`);
+      if (values.record !== undefined)
+        record(values.record, fieldsOf(reader, values.seed, total), values.commit);
     }
   });
 }
 
-const lineOf = (reader: ReaderName, seed: string, total: Total): string =>
-  JSON.stringify({
-    reader,
-    seed: Number(seed),
-    executions: total.executions,
-    seconds: Math.round(total.seconds),
-    accepted: total.accepted,
-    corpus: total.corpus.length,
-    reached: total.reached,
-    findings: total.findings.length,
-    commit: commit(),
-  });
+const fieldsOf = (reader: ReaderName, seed: string, total: Total): Record<string, unknown> => ({
+  reader,
+  seed: Number(seed),
+  executions: total.executions,
+  seconds: Math.round(total.seconds),
+  accepted: total.accepted,
+  corpus: total.corpus.length,
+  reached: total.reached,
+  findings: total.findings.length,
+});
 
 const isMain =
   process.argv[1] !== undefined && path.resolve(process.argv[1]) === fileURLToPath(import.meta.url);

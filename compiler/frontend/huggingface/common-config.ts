@@ -7,7 +7,7 @@ import { unsupported } from "./config-keys.js";
 
 /** Larger than any published model's by orders of magnitude, small enough to multiply. */
 const mostElements = 1 << 24;
-const mostLayers = 4096;
+export const mostLayers = 4096;
 
 /** A width, a number of heads, of positions. */
 export const readCount = (config: ConfigReader, key: string): number =>

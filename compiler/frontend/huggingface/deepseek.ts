@@ -4,7 +4,7 @@ import * as b from "./blocks.js";
 import type { Node } from "../../ir/graph.js";
 import type { ConfigReader } from "../files/config-reader.js";
 import { readActivation, type Activation } from "./activations.js";
-import { readCount, readEos, readLayers, readVocabulary } from "./common-config.js";
+import { mostLayers, readCount, readEos, readLayers, readVocabulary } from "./common-config.js";
 import type { KeyTable } from "./config-keys.js";
 import { mixture, type Routing } from "./expert-blocks.js";
 import type { LanguageModel } from "./family.js";
@@ -175,7 +175,7 @@ export function deepseek(
   routing: RoutingOf,
 ): LanguageModel {
   const changing = "dynamic rotary frequencies depend on the sequence's length there";
-  const further = config.optionalInt("num_nextn_predict_layers", { min: 0 }) ?? 0;
+  const further = config.optionalInt("num_nextn_predict_layers", { min: 0, max: mostLayers }) ?? 0;
   const notice = `num_nextn_predict_layers: ${further} layers that predict further ids are left out`;
   return {
     kind: "language",

@@ -24,7 +24,7 @@ export function checkNames(graph: NamedGraph, outer: (name: string) => boolean):
       const what = `input ${index}, ${quoted(name)}, is defined nowhere`;
       throw new FarrierError("E_VALUE_UNDEFINED", what, { where });
     });
-    for (const name of node.outputs) known.add(name);
+    for (const name of node.outputs) if (name !== "") known.add(name);
   }
   checkOutputs(graph, (name) => known.has(name) || outer(name));
 }
