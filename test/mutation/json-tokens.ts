@@ -119,7 +119,7 @@ export function changedJson(bytes: Uint8Array, sources: Sources): Uint8Array {
   const { rng } = sources;
   const tokens = tokensOf(bytes);
   if (tokens.length === 0 || rng.chance(0.1)) return havoc(bytes, sources);
-  for (let times = rng.pick([1, 1, 2, 4]); times > 0 && tokens.length > 0; times--)
+  for (let times = rng.pick([1, 1, 1, 2, 4]); times > 0 && tokens.length > 0; times--)
     rng.pick(changes)(tokens, rng.int(0, tokens.length - 1), sources);
   return new Uint8Array(Buffer.from(tokens.join(""), "latin1"));
 }

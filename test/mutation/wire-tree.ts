@@ -186,7 +186,7 @@ function changeValue(field: Field, sources: Sources): void {
 export function changedMessage(bytes: Uint8Array, sources: Sources): Uint8Array {
   const fields = parsed(bytes);
   if (fields === null || fields.length === 0) return havoc(bytes, sources);
-  for (let times = sources.rng.pick([1, 1, 2, 4]); times > 0; times--) {
+  for (let times = sources.rng.pick([1, 1, 1, 2, 4]); times > 0; times--) {
     const places = placesOf(fields);
     if (places.length === 0) break;
     const place = sources.rng.pick(places);
