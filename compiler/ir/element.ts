@@ -320,7 +320,7 @@ function rotaryValue(reader: ElementReader, node: Node<"rotary">, coords: readon
   const own = reader.at(x, coords);
   const other = reader.at(x, [...outer, partner]);
   const [c, s] = [cos, sin].map((table) =>
-    reader.at(table, broadcastCoords(table.shape, [...outer, angle])),
+    cast(reader.at(table, broadcastCoords(table.shape, [...outer, angle])), own.type),
   ) as [Expr, Expr];
   const round = (value: Expr): Expr => reader.round(value, node.dtype);
   const [straight, crossed] = [round(mul(own, c)), round(mul(other, s))];

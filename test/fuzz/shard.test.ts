@@ -1,8 +1,12 @@
 /** A share of the fuzzer for every change: graphs of fixed seeds, and the graphs that were wrong once. */
 import { describe, expect, it } from "vitest";
+import { targetNamed } from "../../compiler/kernel/target.js";
 import { runBatch } from "./batch.js";
+import { describeCase } from "./case.js";
 import { faults } from "./faults.js";
+import { generate, variantsOf } from "./generate.js";
 import { hunt, Pool } from "./inject.js";
+import { isRefusal, lowerCase } from "./lower.js";
 import { regressions } from "./regressions/index.js";
 import { runSeeds } from "./seeds.js";
 
@@ -29,6 +33,25 @@ describe("fuzzing", () => {
       verdict.kind === "passed" ? [] : [`${regressions[i]!.name}: ${verdict.what}`],
     );
     expect(wrong).toEqual([]);
+  });
+
+  it("graphs become kernels of a GPU, or are refused", { timeout: 120_000 }, () => {
+    const found = Array.from({ length: 60 }, (_, i) => generate(9000 + i));
+    const trials = found.map((each) => ({ found: each, variants: variantsOf(each) }));
+    trials.push(
+      ...regressions.map(({ build, variants }) => ({ found: build(), variants: [...variants] })),
+    );
+    const thrown = trials.flatMap(({ found: each, variants }) =>
+      variants.flatMap((variant) => {
+        try {
+          lowerCase(each, variant, targetNamed("sm_80"));
+          return [];
+        } catch (error) {
+          return isRefusal(error) ? [] : [`${describeCase(each)}\n${String(error)}`];
+        }
+      }),
+    );
+    expect(thrown).toEqual([]);
   });
 
   it("planted defects are found and reduced", { timeout: 120_000 }, async () => {

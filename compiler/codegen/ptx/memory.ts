@@ -70,10 +70,16 @@ function advance(
   return advanced;
 }
 
+/** A vector has four registers at most, of which each holds two 16-bit floats. */
+function mostElements({ register, bytes }: MemoryType): number {
+  if (bytes < 2) return 1;
+  return register === "b16" ? 8 : Math.min(4, 16 / bytes);
+}
+
 /** Elements of one access: the largest power of two that alignment and 16 bytes allow. */
 function vectorWidth(scope: Scope, offset: Expr, memory: MemoryType): number {
   const multiple = scope.lane.multiple(offset);
-  let width = Math.min(scope.lanes, memory.bytes < 2 ? 1 : 16 / memory.bytes);
+  let width = Math.min(scope.lanes, mostElements(memory));
   while (width > 1 && (multiple % width !== 0 || scope.lanes % width !== 0)) width /= 2;
   return width;
 }

@@ -1,10 +1,24 @@
 /** Offsets and coordinates. */
-import { cast, dim, gather, input, literal, map, slice } from "../../../compiler/ir/build.js";
+import {
+  cast,
+  dim,
+  gather,
+  input,
+  literal,
+  map,
+  reduce,
+  slice,
+} from "../../../compiler/ir/build.js";
 import { add, int, mul, one } from "../../../compiler/scalar/build.js";
 import { primitive } from "../../../compiler/scalar/primitives.js";
 import { regression, type Regression } from "./regression.js";
 
 export const indexing: readonly Regression[] = [
+  regression("eight integers of 16 bits in one access", ({ g }) =>
+    (["i16", "u16"] as const).map((dtype) =>
+      reduce(g, "max", input(g, `x.${dtype}`, dtype, [3, 64]), [1]),
+    ),
+  ),
   regression("an offset that is a checked index and the constant one", ({ g }) => {
     const rows = gather(g, input(g, "x", "f32", [1, 1, 1, 2]), input(g, "i", "i64", []));
     return slice(g, rows, { axis: 2, start: 1, end: 2 });

@@ -47,6 +47,10 @@ export const rounding: readonly Regression[] = [
     const scaled = map(g, primitive("mul"), [scale, normal]);
     return matmul(g, scaled, literal(g, "f64", [2, 2], [-0.3028876, -0.0817472, -0.0596382, 0.1]));
   }),
+  regression("a rotation in f64 by angles in f32", ({ g }) => {
+    const [cos, sin] = ["cos", "sin"].map((name) => input(g, name, "f32", [3, 2])) as [Node, Node];
+    return rotary(g, input(g, "x", "f64", [3, 4]), cos, sin, false);
+  }),
   regression(
     "products of a rotation in 16 bits",
     ({ g }) =>
