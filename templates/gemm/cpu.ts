@@ -6,7 +6,7 @@
 import type { GemmDesc } from "../../compiler/kernel/desc.js";
 import type { FamilyTemplate, KernelText } from "../../compiler/kernel/family.js";
 import type { Expr } from "../../compiler/scalar/expr.js";
-import { isContiguous } from "../../compiler/codegen/affine.js";
+import { isContiguous, linearIn } from "../../compiler/codegen/affine.js";
 import { CEmitter, type Binding, type Block } from "../../compiler/codegen/c/emitter.js";
 import {
   cModule,
@@ -74,6 +74,8 @@ interface GemmView extends View {
     readonly rowsMax: number;
   }[];
   readonly stageLines: string;
+  /** Where the rows of A are: in memory, or in scratch once its body was evaluated. */
+  readonly left: string;
   readonly aRow: string;
   readonly aElement: string;
   readonly aValue: string;
@@ -156,9 +158,11 @@ function renderGemm(desc: GemmDesc, config: GemmCpuConfig): KernelText {
   const [aElements, cElements] = [config.rows * lda, config.rows * ldc];
   const right = rightOperand(emitter, desc, batch, real, cElements);
   const bodies = bodiesOf(emitter, desc, batch, config.rows);
+  const left = leftRows(emitter, desc, batch, real);
   const view: GemmView = {
     ...right,
     ...bodies,
+    left,
     real,
     rowsOf: desc.rows === undefined ? "const int64_t" : "int64_t",
     bounded: desc.rows !== undefined,
@@ -200,6 +204,23 @@ function presentRows(emitter: CEmitter, { rows }: GemmDesc, batch: Block): strin
   if (rows === undefined) return "";
   emitter.mark([rows]);
   return emitter.value(rows, batch);
+}
+
+/** Rows of A that need no prologue are read where they are. */
+function leftRows(emitter: CEmitter, desc: GemmDesc, batch: Block, real: string): string {
+  const { a, k, m, dtype } = desc;
+  const evaluated = `const ${real}* const x = a;\n  const int64_t ldx = 0, whole = 0;`;
+  if (!isOp(a, "load") || a.type !== dtype || (dtype !== "f32" && dtype !== "f64"))
+    return evaluated;
+  const row = isContiguous(a.args[0]!, k) ? linearIn(a.args[0]!, k)!.base : null;
+  const rows = row === null ? null : linearIn(row, m);
+  if (rows === null) return evaluated;
+  emitter.mark([rows.base, rows.stride]);
+  const [base, stride] = [rows.base, rows.stride].map((expr) => emitter.value(expr, batch));
+  return [
+    `const int64_t ldx = ${stride}, whole = farrier_whole_${tileStorage(dtype)}(rows);`,
+    `  const ${real}* const x = ${emitter.pointer(a.attr.buffer)} + ${base} + m0 * ldx;`,
+  ].join("\n");
 }
 
 /** Prologue and epilogue: A's body over (m, k), the stores over (m, n), both with the row's stages. */

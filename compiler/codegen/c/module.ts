@@ -26,7 +26,7 @@ export function cModule(template: string, view: View, preludes: Preludes): strin
 
 /** Depth of the blocks that tiles multiply: a tile of each operand stays in L1. */
 export const tileDepth = 384;
-/** Row stride of left operands, in elements. */
+/** Row stride of left operands in scratch, in elements. */
 export const lda = tileDepth + 16;
 /** Columns of a panel: `target.packing` of the CPU. */
 export const panelColumns = 16;
@@ -46,7 +46,13 @@ function tileView(storage: TileStorage): View {
   const tile = (rows: number): View => ({
     ...names,
     rows,
-    row: Array.from({ length: rows }, (_, index) => index),
+    // Addresses have one register and one scale: three rows share a base.
+    bases: Array.from({ length: Math.ceil(rows / 3) }, (_, index) => ({ index, first: 3 * index })),
+    row: Array.from({ length: rows }, (_, index) => ({
+      index,
+      base: Math.floor(index / 3),
+      times: index % 3,
+    })),
   });
   return { ...names, tiles: tileRows.map(tile), thin: [1, 2, 4].map(tile) };
 }

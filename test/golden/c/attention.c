@@ -85,7 +85,7 @@ void FARRIER_KERNEL(void* const* buffers, const int64_t* scalars, int64_t task, 
     }
     for (int64_t d0 = 0; d0 < 64; d0 += 384)
       farrier_block_f32(rows, (count + 15) / 16 * 16, farrier_min_i64(384, 64 - d0),
-          queries + d0 / 384 * 48 * FARRIER_LDA, keys + d0 * 16, 64 * 16, scores, FARRIER_LDA, d0 > 0);
+          queries, 0, 0, queries + d0 / 384 * 48 * FARRIER_LDA, keys + d0 * 16, 64 * 16, scores, FARRIER_LDA, d0 > 0);
     for (int64_t i = 0; i < rows; ++i) {
       float* const s = scores + i * FARRIER_LDA;
       const int64_t low = farrier_min_i64(farrier_max_i64(first[i] - k0, 0), count);
@@ -204,7 +204,7 @@ void FARRIER_KERNEL(void* const* buffers, const int64_t* scalars, int64_t task, 
         }
       }
     }
-    farrier_block_f32(rows, 64, count, scores, values, 128 * 16, out, 80, 1);
+    farrier_block_f32(rows, 64, count, scores, 0, 0, scores, values, 128 * 16, out, 80, 1);
   }
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t r = (row0 + i) / s11, q = (row0 + i) % s11;

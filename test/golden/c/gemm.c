@@ -24,6 +24,8 @@ void FARRIER_KERNEL(void* const* buffers, const int64_t* scalars, int64_t task, 
   const int64_t step = steps < 2 ? depth : ((depth + steps - 1) / steps + 15) / 16 * 16;
   float* const a = (float*)scratch;
   float* const c = a + 38400;
+  const float* const x = a;
+  const int64_t ldx = 0, whole = 0;
   float stage0[96];
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t m = m0 + r;
@@ -52,7 +54,7 @@ void FARRIER_KERNEL(void* const* buffers, const int64_t* scalars, int64_t task, 
   }
   for (int64_t k0 = 0; k0 < depth; k0 += step) {
     const int64_t deep = farrier_min_i64(step, depth - k0);
-    for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t r = whole; r < rows; ++r) {
       const int64_t m = m0 + r;
       float* const to = a + r * FARRIER_LDA;
       const int64_t v11 = m * s0;
@@ -67,9 +69,9 @@ void FARRIER_KERNEL(void* const* buffers, const int64_t* scalars, int64_t task, 
         to[i] = v16;
       }
     }
-    for (int64_t r = rows; r < (rows + 12 - 1) / 12 * 12; ++r)
+    for (int64_t r = rows; whole < rows && r < (rows + 12 - 1) / 12 * 12; ++r)
       memset(a + r * FARRIER_LDA, 0, (size_t)deep * sizeof *a);
-    farrier_block_bf16(rows, panels * 16, deep, a, b1 + panel0 * 16 * s0 + k0 * 16, 16 * s0, c, 528, k0 > 0);
+    farrier_block_bf16(rows, panels * 16, deep, x + k0, ldx, whole, a, b1 + panel0 * 16 * s0 + k0 * 16, 16 * s0, c, 528, k0 > 0);
   }
   const int64_t n0 = panel0 * 8;
   const int64_t width = farrier_min_i64(s1 - n0, panels * 8);
