@@ -4,11 +4,18 @@ import { weightNodes } from "../ir/cones.js";
 import { topological, type Graph } from "../ir/graph.js";
 import type { Family } from "../kernel/desc.js";
 import type { PlannedKernel } from "../kernel/memory.js";
-import { partition, type Partition, type PartitionOptions } from "../kernel/partition.js";
+import type { Refusal } from "../kernel/limits.js";
+import {
+  partition,
+  type FusionRefusal,
+  type Partition,
+  type PartitionOptions,
+} from "../kernel/partition.js";
 import type { Target } from "../kernel/target.js";
 import type { PlanSymbol } from "../plan/plan.js";
 import type { AssembledTarget } from "./assemble.js";
 import { largestBytes, leastBytes, temporaryBytes } from "./report-intermediates.js";
+import { whyStored } from "./report-why.js";
 import { KernelNames } from "./report-words.js";
 
 export interface Report {
@@ -90,12 +97,13 @@ export interface ValueReport {
   readonly writer: number;
   readonly readers: readonly number[];
   readonly why: string;
+  /** The limit that kept its writer and its readers apart; null where nothing reads it. */
+  readonly refusal: Refusal | null;
 }
 
-export interface RefusalReport {
-  /** What could not take the value: an `epilogue`, or an `operand` of an anchor. */
-  readonly limit: string;
-  readonly found: string;
+export interface RefusalReport extends Refusal {
+  /** What could not take the value: an `epilogue`, an `operand` or rows of a `product`, a `chain`. */
+  readonly part: FusionRefusal["part"];
   /** Values that it concerned. */
   readonly nodes: readonly string[];
 }
@@ -154,7 +162,7 @@ function targetReport(
           least: least.get(name)!,
         },
         kernels: kernelReports(graph, own, made, name),
-        values: valueReports(own.kernels),
+        values: valueReports(own),
         refusals: refusalReports(own.refusals),
       };
     }),
@@ -197,47 +205,38 @@ function kernelReports(
   });
 }
 
-function valueReports(kernels: readonly PlannedKernel[]): ValueReport[] {
-  const users = (id: string, not: "read" | "write"): number[] =>
-    kernels.flatMap(({ desc, buffers }, number) =>
-      buffers.some((b, i) => b.id === id && desc.operands[i]!.access !== not) ? [number] : [],
-    );
+function valueReports({ kernels, refusals }: Partition): ValueReport[] {
+  const cut = new Map(refusals.map(({ node, part: _, ...refusal }) => [node, refusal]));
+  const uses = new Map<string, Record<"read" | "write", Set<number>>>();
+  for (const [number, { desc, buffers }] of kernels.entries())
+    for (const [i, { id }] of buffers.entries()) {
+      const own = uses.get(id) ?? { read: new Set(), write: new Set() };
+      uses.set(id, own);
+      const { access } = desc.operands[i]!;
+      if (access !== "write") own.read.add(number);
+      if (access !== "read") own.write.add(number);
+    }
+  const users = (id: string, how: "read" | "write"): number[] => [...uses.get(id)![how]];
   const values = new Map(
     kernels.flatMap(({ buffers }) => buffers.map((buffer) => [buffer.id, buffer] as const)),
   );
   return [...values.values()].flatMap((buffer) => {
     if (buffer.place !== "temp") return [];
-    const [writer] = users(buffer.id, "read");
-    const readers = users(buffer.id, "write");
-    const why = whyStored(
-      kernels[writer!]!,
-      readers.map((number) => kernels[number]!),
-    );
-    return [{ name: buffer.name, bytes: largestBytes(buffer), writer: writer!, readers, why }];
+    const [writer] = users(buffer.id, "write");
+    const readers = users(buffer.id, "read");
+    const reading = readers.map((number) => kernels[number]!);
+    const stored = whyStored(buffer.name, kernels[writer!]!, reading, cut);
+    return [
+      { name: buffer.name, bytes: largestBytes(buffer), writer: writer!, readers, ...stored },
+    ];
   });
 }
 
-const startsFromMemory = ({ desc }: PlannedKernel): boolean =>
-  desc.family === "gemm" || desc.family === "attention";
-
-function whyStored(writer: PlannedKernel, readers: readonly PlannedKernel[]): string {
-  if (readers.length > 1 && !startsFromMemory(writer))
-    return `computed once for ${readers.length} kernels`;
-  if (startsFromMemory(writer) && readers.some(startsFromMemory))
-    return "passes from one product or attention to another";
-  const [reader] = readers;
-  if (reader === undefined) return "nothing reads it";
-  if (startsFromMemory(writer)) return `a ${reader.desc.family} kernel reads it`;
-  return startsFromMemory(reader)
-    ? `the ${reader.desc.family} reads it as strided memory`
-    : `passes from a ${writer.desc.family} to a ${reader.desc.family} kernel`;
-}
-
 function refusalReports(refusals: Partition["refusals"]): RefusalReport[] {
-  const groups = new Map<string, { limit: string; found: string; nodes: string[] }>();
-  for (const { limit, found, node } of refusals) {
-    const key = `${limit}: ${found}`;
-    const group = groups.get(key) ?? { limit, found, nodes: [] };
+  const groups = new Map<string, RefusalReport & { readonly nodes: string[] }>();
+  for (const { node, ...refusal } of refusals) {
+    const key = `${refusal.part}: ${refusal.text}`;
+    const group = groups.get(key) ?? { ...refusal, nodes: [] };
     group.nodes.push(node);
     groups.set(key, group);
   }

@@ -119,22 +119,20 @@ const listed = 6;
 
 function unfusedLines({ values, refusals, kernels }: EntryReport): string[] {
   const groups = new Map<string, { count: number; bytes: number; example: string }>();
-  for (const { writer, readers, why, bytes } of values) {
-    const group = groups.get(why) ?? {
-      count: 0,
-      bytes: 0,
-      example: `${writer} → ${readers.join(", ")}`,
-    };
-    groups.set(why, { ...group, count: group.count + 1, bytes: group.bytes + bytes });
+  for (const { writer, readers, why, refusal, bytes } of values) {
+    const told = refusal === null ? why : `${why}: ${refusal.text}`;
+    const example = `${writer} → ${readers.join(", ")}`;
+    const group = groups.get(told) ?? { count: 0, bytes: 0, example };
+    groups.set(told, { ...group, count: group.count + 1, bytes: group.bytes + bytes });
   }
   const lines = [...groups].map(
-    ([why, { count, bytes, example }]) =>
-      `    ${count} value${count === 1 ? "" : "s"}, ${bytesText(bytes)}: ${why} (as ${example})`,
+    ([told, { count, bytes, example }]) =>
+      `    ${count} value${count === 1 ? "" : "s"}, ${bytesText(bytes)} (as ${example}): ${told}`,
   );
-  for (const { limit, found, nodes } of refusals) {
+  for (const { part, text, nodes } of refusals) {
     const some = nodes.slice(0, listed).join(", ");
     const more = nodes.length > listed ? ` and ${nodes.length - listed} more` : "";
-    lines.push(`    tried: no ${limit} could take ${some}${more}: ${found}`);
+    lines.push(`    tried: no ${part} could take ${some}${more}: ${text}`);
   }
   return lines.length === 0 || kernels.length < 2
     ? []

@@ -37,9 +37,3 @@ export interface FamilyTemplate<F extends Family, C> {
   candidates(desc: DescOf<F>, target: Target): readonly C[];
   render(desc: DescOf<F>, config: C, target: Target): KernelText;
 }
-
-/** What a desc violates for a target: the limit and the number that broke it, for `explain`. */
-export interface Refusal {
-  readonly limit: string;
-  readonly found: string;
-}

@@ -28,6 +28,7 @@ import {
 import { someExpr, type Expr } from "../scalar/expr.js";
 import type { AlongDesc, ScatterDesc } from "./desc-along.js";
 import type { Store } from "./desc.js";
+import { refusal } from "./limits.js";
 import {
   blocked,
   epilogue,
@@ -206,7 +207,7 @@ function lowerScatter(context: LoweringContext, node: Node<"scatter">): PlannedK
   const offset = linearize(at, node.shape);
   // What is stored must be loaded again in each step: a place that never changes would be loaded once.
   if (!isConst(rows.axis) && !someExpr(offset, (e) => e === rows.axis))
-    throw new ForcedNode(indices, "it scatters to one place");
+    throw new ForcedNode(indices, refusal("scattered places", 1, 2));
   const type = exprType(node.dtype);
   const old = cast(load(buffer.id, offset, node.dtype), type);
   const value = combines[reduction](old, cast(reader.at(updates, rows.element), type));

@@ -21,6 +21,7 @@ import {
 } from "../scalar/build.js";
 import { isOp, type Expr } from "../scalar/expr.js";
 import type { AttentionDesc } from "./desc.js";
+import { refusal } from "./limits.js";
 import {
   blocked,
   epilogue,
@@ -28,6 +29,8 @@ import {
   plainLoad,
   readerFor,
   unitStride,
+  distanceAlong,
+  operationsAbove,
   type LoweringContext,
 } from "./lowering.js";
 import { OperandNames, type PlannedKernel } from "./memory.js";
@@ -44,8 +47,14 @@ function viewOf(
   along: Expr,
 ): Expr<"load"> {
   const value = plainLoad(readerFor(context).at(node, coords));
-  if (value === null || !unitStride(value.args[0]!, along))
-    throw new ForcedNode(node, "attention reads its operands as rows of memory");
+  const offset = value?.args[0];
+  if (value === null || offset === undefined)
+    throw new ForcedNode(
+      node,
+      refusal("operations", operationsAbove(context, node), 0, "attention"),
+    );
+  if (!unitStride(offset, along))
+    throw new ForcedNode(node, refusal("stride", distanceAlong(offset, along), 1, "attention"));
   return value;
 }
 

@@ -22,6 +22,7 @@ import {
 } from "../scalar/build.js";
 import type { Expr } from "../scalar/expr.js";
 import type { GroupDesc, RouteDesc } from "./desc.js";
+import { refusal } from "./limits.js";
 import { blocked, BlockedNode, epilogue, readerFor, type LoweringContext } from "./lowering.js";
 import { lowerProduct, productType, type Geometry } from "./lower-gemm.js";
 import { OperandNames, type PlannedKernel } from "./memory.js";
@@ -112,7 +113,8 @@ export function lowerGroups(
   exits: readonly Node[],
 ): PlannedKernel {
   const other = exits.find((exit) => exit !== node);
-  if (other !== undefined) throw new BlockedNode(other, "sorted positions have no epilogue");
+  if (other !== undefined)
+    throw new BlockedNode(other, refusal("epilogue operators", 1, 0, "sorting by expert"));
   const [chosen] = node.inputs as [Node];
   const { experts } = node.attrs;
   const extent = chosen.shape.reduce(mul, one);

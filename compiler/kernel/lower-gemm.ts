@@ -7,13 +7,17 @@ import { FarrierError } from "../errors.js";
 import { add, coord, constValue, div, int, lt, mod, mul, one, param } from "../scalar/build.js";
 import { someExpr, type Expr } from "../scalar/expr.js";
 import { computeType } from "../scalar/function.js";
+import { rangeOf } from "../scalar/range.js";
 import type { GemmB, GemmDesc, Stage } from "./desc.js";
+import { refusal, type Refusal } from "./limits.js";
 import {
   asOperand,
   blocked,
   epilogue,
   ForcedNode,
   isLinear,
+  lookUps,
+  operationsAbove,
   plainLoad,
   readerFor,
   type LoweringContext,
@@ -270,11 +274,17 @@ function stagedNormalise(
     coords[last] === k &&
     node.shape[last] === kExtent &&
     !outer.some((c) => someExpr(c, (e) => e === k));
-  if (!overRows || stages.length > 0)
-    throw new ForcedNode(node, "it does not normalise the rows of the product");
+  if (stages.length > 0) throw new ForcedNode(node, refusal("normalisations", 2, 1));
+  if (!overRows) throw new ForcedNode(node, otherRows(node, kExtent));
   const x = reader().at(node.inputs[0]!, coords);
   stages.push(...normaliseStages(node, x, kExtent));
   return reader().round(normalisedValue(node, x), node.dtype);
+}
+
+function otherRows(node: Node, kExtent: Expr): Refusal {
+  const [found, summed] = [rangeOf(node.shape.at(-1)!).max, rangeOf(kExtent).max];
+  // Of one length, and yet not the rows: another axis is.
+  return found === summed ? refusal("axis", 0, 1) : refusal("row", found, summed);
 }
 
 function operandB(
@@ -309,7 +319,13 @@ function operandB(
     readerFor(context).at(source, [...(matrix === null ? batch : [matrix]), k, n]),
   );
   const offset = value?.args[0];
-  if (value === null || offset === undefined || !isLinear(offset, k) || !isLinear(offset, n))
-    throw new ForcedNode(source, "the product reads its second operand as strided memory");
+  const reader = "the second operand of a product";
+  if (value === null || offset === undefined)
+    throw new ForcedNode(
+      source,
+      refusal("operations", operationsAbove(context, source), 0, reader),
+    );
+  if (!isLinear(offset, k) || !isLinear(offset, n))
+    throw new ForcedNode(source, refusal("places", Math.max(1, lookUps(offset)), 0, reader));
   return value;
 }

@@ -5,8 +5,10 @@ import { elements } from "../ir/shape.js";
 import { add, cast, coord, int, isConst, one, sub, substitute } from "../scalar/build.js";
 import { isOp, someExpr, type Expr } from "../scalar/expr.js";
 import { computeType } from "../scalar/function.js";
+import { rangeOf } from "../scalar/range.js";
 import { roles, type Analysis } from "./analysis.js";
 import type { Store } from "./desc.js";
+import type { Refusal } from "./limits.js";
 import type { Materialised } from "./materialise.js";
 import { elementOf, OperandNames, type Buffer, type Memory, type PlannedKernel } from "./memory.js";
 import { byteCount, isSubByte, packedByte } from "./narrow.js";
@@ -17,9 +19,9 @@ import type { Target } from "./target.js";
 export class BlockedNode extends Error {
   constructor(
     readonly node: Node,
-    readonly reason: string,
+    readonly refusal: Refusal,
   ) {
-    super(reason);
+    super(refusal.text);
   }
 }
 
@@ -27,9 +29,9 @@ export class BlockedNode extends Error {
 export class ForcedNode extends Error {
   constructor(
     readonly node: Node,
-    readonly reason: string,
+    readonly refusal: Refusal,
   ) {
-    super(reason);
+    super(refusal.text);
   }
 }
 
@@ -130,7 +132,7 @@ export function storeOf(context: LoweringContext, node: Node, point: Point): Sto
 
 /** An epilogue that fails for every order of columns is cut at the node that broke it. */
 export function blocked(error: unknown): BlockedNode {
-  if (error instanceof CannotPush) return new BlockedNode(error.node, error.reason);
+  if (error instanceof CannotPush) return new BlockedNode(error.node, error.refusal);
   throw error;
 }
 
@@ -165,6 +167,32 @@ function step(offset: Expr, along: Expr): Expr {
   if (!isOp(along, "coord")) return one;
   return sub(substitute([offset], new Map([[along, add(along, one)]]))[0]!, offset);
 }
+
+/** Operators that compute something between `node` and memory. */
+export function operationsAbove(context: LoweringContext, node: Node): number {
+  const seen = new Set<Node>();
+  const stack = [node];
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    if (seen.has(next) || next.op === "constant" || context.memory.of(next) !== undefined) continue;
+    seen.add(next);
+    stack.push(...next.inputs);
+  }
+  return [...seen].filter(({ op }) => roles[op] !== "movement").length;
+}
+
+/** Divisions and look-ups that an offset asks for. */
+export function lookUps(offset: Expr): number {
+  let count = 0;
+  someExpr(offset, (node) => {
+    if (isOp(node, "div") || isOp(node, "mod") || isOp(node, "load")) count++;
+    return false;
+  });
+  return count;
+}
+
+/** How far apart in memory two neighbours along `along` are, as far as it is one number. */
+export const distanceAlong = (offset: Expr, along: Expr): number =>
+  rangeOf(step(offset, along)).max;
 
 const boxOf = (node: Node): Expr[] => node.shape.map((dim, axis) => coord(`i${axis}`, dim));
 

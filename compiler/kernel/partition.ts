@@ -8,7 +8,9 @@ import { NotElementwise } from "../ir/element.js";
 import { isNode, type Graph, type Node } from "../ir/graph.js";
 import type { Expr } from "../scalar/expr.js";
 import { Analysis, roles } from "./analysis.js";
-import type { Refusal } from "./family.js";
+import { elementsRead } from "./elements-read.js";
+import { refusal, type Refusal } from "./limits.js";
+import { longChains } from "./chains.js";
 import { lowerAlong } from "./lower-along.js";
 import { lowerAttention } from "./lower-attention.js";
 import { lowerExpertMatmul, lowerGroups, lowerRoute } from "./lower-experts.js";
@@ -37,6 +39,8 @@ export interface PartitionOptions {
 /** A fusion that was tried and refused: what broke it. */
 export interface FusionRefusal extends Refusal {
   readonly node: string;
+  /** What could not take the value. */
+  readonly part: "epilogue" | "operand" | "product" | "chain";
 }
 
 export interface Partition {
@@ -56,13 +60,18 @@ export function partition(
   memory = new Memory(),
 ): Partition {
   const analysis = new Analysis(graph, options.weightProgram === true);
-  const blocked = new Set<Node>();
+  const chains = longChains(analysis);
+  const blocked = new Set<Node>(chains.keys());
   const apart = options.fuse ? normalisedApart(analysis, options.target) : new Map<Node, Refusal>();
-  const forced = new Set<Node>(apart.keys());
-  const refusals = [...apart].map(([node, refusal]): FusionRefusal => ({
-    node: nameIn(graph, node),
-    ...refusal,
-  }));
+  const forced = new Set<Node>([...apart.keys(), ...chains.keys()]);
+  const refusals: FusionRefusal[] = [
+    ...[...apart].map(
+      ([node, why]) => ({ node: nameIn(graph, node), part: "product", ...why }) as const,
+    ),
+    ...[...chains].map(
+      ([node, why]) => ({ node: nameIn(graph, node), part: "chain", ...why }) as const,
+    ),
+  ];
   for (;;) {
     const materialised = materialise(graph, analysis, { blocked, forced, fuse: options.fuse });
     const attempt = new Attempt(graph, options, analysis, materialised, memory.fork());
@@ -78,12 +87,12 @@ export function partition(
       return !cut.has(failure.node) && cut.add(failure.node);
     });
     const [first] = attempt.failures;
-    if (fresh.length === 0) throw unsupported(graph, [first!.node], first!.reason);
+    if (fresh.length === 0) throw unsupported(graph, [first!.node], first!.refusal.text);
     for (const failure of fresh)
       refusals.push({
         node: nameIn(graph, failure.node),
-        limit: failure instanceof BlockedNode ? "epilogue" : "operand",
-        found: failure.reason,
+        part: failure instanceof BlockedNode ? "epilogue" : "operand",
+        ...failure.refusal,
       });
   }
 }
@@ -92,7 +101,7 @@ type CutNode = BlockedNode | ForcedNode;
 
 /** A body met an anchor that no kernel of its own was planned for. */
 const unread = ({ node }: NotElementwise): ForcedNode =>
-  new ForcedNode(node, `${node.op} is not a function of one element`);
+  new ForcedNode(node, refusal("elements", elementsRead(node), 1, node.op));
 
 export function nameIn(graph: Graph, node: Node): string {
   return graph.builder.nameOf(node) ?? `${node.op} %${node.id}`;

@@ -7,9 +7,11 @@ import type { ElementReader } from "../ir/element.js";
 import { broadcastCoords, reshapeCoords, rotate } from "../ir/element.js";
 import type { Node } from "../ir/graph.js";
 import type { OpName } from "../ir/ops.js";
-import { sameShape } from "../ir/shape.js";
+import { largestElements, sameShape } from "../ir/shape.js";
 import { add, and, div, int, isConst, le, lt, sub, zero } from "../scalar/build.js";
 import type { Expr } from "../scalar/expr.js";
+import { rangeOf } from "../scalar/range.js";
+import { refusal, type Refusal } from "./limits.js";
 
 /** One value that a thread of the anchor holds: where it belongs in a node, and what it is. */
 export interface Point {
@@ -23,9 +25,9 @@ export interface Point {
 export class CannotPush extends Error {
   constructor(
     readonly node: Node,
-    readonly reason: string,
+    readonly refusal: Refusal,
   ) {
-    super(reason);
+    super(refusal.text);
   }
 }
 
@@ -91,19 +93,40 @@ export function pushThrough(
   reader: ElementReader,
 ): Point[] {
   const rule = pushRules[node.op] as Push<OpName> | null;
-  if (rule === null) throw new CannotPush(node, `${node.op} is not an epilogue operator`);
+  if (rule === null) throw new CannotPush(node, refusal("epilogue operators", 1, 0, node.op));
   return rule(node, points, reader);
 }
 
 function pointsOf(node: Node, points: ReadonlyMap<Node, readonly Point[]>): readonly Point[] {
   const found = points.get(node);
-  if (found === undefined) throw new CannotPush(node, "its value is not produced by this kernel");
+  if (found === undefined) throw new CannotPush(node, refusal("producers", 2, 1));
   return found;
 }
 
 export function bothGuards(a: Expr | null, b: Expr | null): Expr | null {
   if (a === null || b === null) return a ?? b;
   return and(a, b);
+}
+
+/** Elements of a value, of the largest that it may be. */
+const largest = (node: Node): number => Math.max(1, largestElements(node.shape));
+
+/** How far from `point` the nearest of `others` is, in elements of `node`. */
+function nearest(point: Point, others: readonly Point[], node: Node): number {
+  const strides = node.shape.map((_, axis) => largestElements(node.shape.slice(axis + 1)));
+  const distances = others.map(({ coords }) =>
+    coords.reduce((sum, c, axis) => {
+      const { min, max } = rangeOf(sub(c, point.coords[axis]!));
+      return sum + Math.max(Math.abs(min), Math.abs(max)) * strides[axis]!;
+    }, 0),
+  );
+  return distances.length === 0 ? largest(node) : Math.min(...distances);
+}
+
+/** How far along the last axis the values of one thread are apart. */
+function heldApart([first, second]: readonly Point[]): number {
+  if (first === undefined || second === undefined) return 0;
+  return Math.abs(rangeOf(sub(second.coords.at(-1)!, first.coords.at(-1)!)).max);
 }
 
 const sameCoords = (a: readonly Expr[], b: readonly Expr[]): boolean =>
@@ -115,8 +138,9 @@ function pushMap(
   reader: ElementReader,
 ): Point[] {
   const carried = node.inputs.filter((input) => points.has(input));
-  if (carried.some((input) => !sameShape(input.shape, node.shape)))
-    throw new CannotPush(node, "it repeats a single value");
+  const repeated = carried.find((input) => !sameShape(input.shape, node.shape));
+  if (repeated !== undefined)
+    throw new CannotPush(node, refusal("copies", largest(node) / largest(repeated), 1));
   const lead = pointsOf(carried[0]!, points);
   return lead.map((point) => {
     let guard = point.guard;
@@ -125,7 +149,7 @@ function pushMap(
       if (own === undefined) return reader.at(input, input.shape.length === 0 ? [] : point.coords);
       const match = own.find((other) => sameCoords(other.coords, point.coords));
       if (match === undefined)
-        throw new CannotPush(node, "its operands are not at the same place in the tile");
+        throw new CannotPush(node, refusal("distance of operands", nearest(point, own, node), 0));
       guard = guard === match.guard ? guard : bothGuards(guard, match.guard);
       return match.value;
     });
@@ -134,8 +158,8 @@ function pushMap(
 }
 
 function pushSlice(node: Node<"slice">, points: ReadonlyMap<Node, readonly Point[]>): Point[] {
-  if (node.attrs.steps.some((step) => step !== 1))
-    throw new CannotPush(node, "it takes every n-th element");
+  const step = node.attrs.steps.find((each) => each !== 1);
+  if (step !== undefined) throw new CannotPush(node, refusal("step", Math.abs(step), 1));
   return pointsOf(node.inputs[0]!, points).flatMap((point) => {
     let guard = point.guard;
     const coords = point.coords.map((c, axis) => {
@@ -169,7 +193,10 @@ function pushRotary(
         (other) => sub(point.coords[last]!, other.coords[last]!) === distance,
       );
       if (isSecond) return [];
-      throw new CannotPush(node, "the two values of a pair are in different threads");
+      throw new CannotPush(
+        node,
+        refusal("distance of a pair", rangeOf(distance).max, heldApart(source)),
+      );
     }
     const position = point.coords[last]!;
     const angle = node.attrs.interleaved ? div(position, int(2)) : position;

@@ -54,11 +54,11 @@ it.each([
     384,
     "2 sums for each of 3 runs of columns are 4 more passes over a row, apart it is 2",
   ],
-] as const)("normalises by %s once for a product of %i columns", (kind, columns, found) => {
+] as const)("normalises by %s once for a product of %i columns", (kind, columns, text) => {
   const { families, stages, refusals } = planned("cpu", kind, [columns]);
   expect(families).toEqual(["reduce", "gemm"]);
   expect(stages).toEqual([0]);
-  expect(refusals).toMatchObject([{ limit: "product", found }]);
+  expect(refusals).toMatchObject([{ part: "product", limit: "passes", text }]);
 });
 
 it("counts the products that share a normalisation together", () => {
@@ -69,7 +69,7 @@ it("counts the products that share a normalisation together", () => {
 it("reads a normalisation that is in memory for another kernel", () => {
   const { stages, refusals } = planned("cpu", "rms", [64], true);
   expect(stages).toEqual([0]);
-  expect(refusals).toMatchObject([{ found: "other kernels read it from memory too" }]);
+  expect(refusals).toMatchObject([{ part: "product", limit: "readers", found: 2, allowed: 1 }]);
 });
 
 it("leaves targets alone that do not say what a pass serves", () => {

@@ -5,7 +5,7 @@
 import { isNode, type Node } from "../ir/graph.js";
 import { constValue } from "../scalar/build.js";
 import { epilogueRegion, roles, type Analysis } from "./analysis.js";
-import type { Refusal } from "./family.js";
+import { refusal, type Refusal } from "./limits.js";
 import { keepsRows } from "./materialise.js";
 import type { Target } from "./target.js";
 
@@ -69,12 +69,11 @@ export function normalisedApart(analysis: Analysis, target: Target): Map<Node, R
   for (const [value, { norm, passes, readers }] of uses) {
     const each = sums[norm.attrs.kind];
     const more = each * (passes - 1);
-    const others = (analysis.users.get(value) ?? []).some((user) => !readers.has(user));
-    if (!others && more <= passesApart) continue;
-    const found = others
-      ? `other kernels read it from memory too`
-      : `${each === 1 ? "a sum" : `${each} sums`} for each of ${passes} runs of columns are ${more} more passes over a row, apart it is ${passesApart}`;
-    apart.set(value, { limit: "product", found });
+    const users = new Set(analysis.users.get(value));
+    const others = [...users].some((user) => !readers.has(user));
+    const sumsOf = `${each === 1 ? "a sum" : `${each} sums`} for each of ${passes} runs of columns`;
+    if (others) apart.set(value, refusal("readers", users.size, readers.size));
+    else if (more > passesApart) apart.set(value, refusal("passes", more, passesApart, sumsOf));
   }
   return apart;
 }

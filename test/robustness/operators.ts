@@ -292,6 +292,14 @@ const values: readonly Case[] = [
     [scalar("a", 0), scalar("b", 2n ** 60n), scalar("c", 1)],
   ),
   graph(51, "E_LIMIT_FOLD", "2^63 - 1 rounds of a loop", ...loop(2n ** 63n - 1n)),
+  graph(
+    54,
+    "ok",
+    "1,000 operators in a row",
+    Array.from({ length: 1000 }, (_, i) =>
+      node("Tanh", [i === 0 ? "x" : `v${i}`], [i === 999 ? "y" : `v${i + 1}`]),
+    ),
+  ),
   onnx(
     52,
     "E_FUNC_RECURSION",
