@@ -11,9 +11,11 @@ import { groupCpu } from "../../templates/group/cpu.js";
 import { mapCpu } from "../../templates/map/cpu.js";
 import { reduceCpu } from "../../templates/reduce/cpu.js";
 import { routeCpu } from "../../templates/route/cpu.js";
+import { sampleCpu } from "../../templates/sample/cpu.js";
 import { scanCpu } from "../../templates/scan/cpu.js";
 import { scatterCpu } from "../../templates/scatter/cpu.js";
 import { topKCpu } from "../../templates/topk/cpu.js";
+import { sm80Sample } from "../../templates/sample/sm80.js";
 import { sm80Scan } from "../../templates/scan/sm80.js";
 import { sm80Scatter } from "../../templates/scatter/sm80.js";
 import { sm80TopK } from "../../templates/topk/sm80.js";
@@ -39,6 +41,7 @@ const templates: { readonly [L in Target["language"]]: Candidates } = {
     gemm: [any(gemmCpu)],
     route: [any(routeCpu)],
     group: [any(groupCpu)],
+    sample: [any(sampleCpu)],
     attention: [any(attentionCpu)],
     scan: [any(scanCpu)],
     topk: [any(topKCpu)],
@@ -50,6 +53,7 @@ const templates: { readonly [L in Target["language"]]: Candidates } = {
     gemm: [any(sm80MmaGemm), any(sm80SimtGemm)],
     route: [any(sm80Route)],
     group: [any(sm80Group)],
+    sample: [any(sm80Sample)],
     attention: [any(sm80MmaAttention), any(sm80SimtAttention)],
     scan: [any(sm80Scan)],
     topk: [any(sm80TopK)],

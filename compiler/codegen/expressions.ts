@@ -4,6 +4,8 @@
  */
 export {
   add,
+  binary,
+  bitcast,
   cast,
   ceilDiv,
   constValue,
@@ -20,6 +22,7 @@ export {
   min,
   mod,
   mul,
+  ne,
   param,
   select,
   sub,

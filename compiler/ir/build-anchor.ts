@@ -73,6 +73,23 @@ export function cacheWrite(
   return make(g, "cache_write", [state, value, start], null);
 }
 
+export interface SampleOptions {
+  /** i32 [t]: how many of the largest may be chosen; all where it is below 1. */
+  readonly count: Node;
+  /** [t]: how much of the softmax may be chosen; all from 1 on. */
+  readonly mass: Node;
+}
+
+/** One of each row of `values` [t, v]: the largest with its noise, from the row's nucleus. */
+export function sample(
+  g: GraphBuilder,
+  values: Node,
+  noise: Node,
+  { count, mass }: SampleOptions,
+): Node<"sample"> {
+  return make(g, "sample", [values, noise, count, mass], null);
+}
+
 export interface DequantizeOptions {
   readonly axis: number;
   /** Elements along `axis` that share a scale. */

@@ -398,3 +398,4 @@ const rules: Rules = {
   expert_matmul: anchor,
   cache_write: anchor,
 };
+  sample: anchor,

@@ -8,6 +8,7 @@ import { bug, FarrierError } from "../errors.js";
 import { bindSymbols, type Dimensions } from "./bind.js";
 import { scanned, scattered, topIndices } from "./evaluate-along.js";
 import { attended } from "./evaluate-attention.js";
+import { sampled } from "./evaluate-sample.js";
 import { grouped, multipliedByExpert, routed } from "./evaluate-experts.js";
 import {
   broadcasted,
@@ -165,6 +166,7 @@ const evaluators: { readonly [O in OpName]: Evaluator<O> } = {
   },
   cache_write: (node, [state, value, start], c) =>
     cacheWritten(state, value, start, placeOf(node, c)),
+  sample: (_, [values, noise, count, mass]) => sampled(values, noise, count, mass!),
   route: (node, [choice]) => routed(choice, node.attrs),
   expert_groups: (node, [chosen]) => grouped(chosen, node.attrs.experts),
   expert_matmul: (node, [x, weights, chosen], c) =>

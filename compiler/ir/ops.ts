@@ -129,6 +129,13 @@ export interface OpAttrs {
    * each row times the matrix of its expert. Accumulates in at least f32.
    */
   expert_matmul: null;
+  /**
+   * values [t, v], noise [t, v], count i32 [t], mass [t] → i64 [t]: the index of the largest
+   * values + noise, the first of equal ones, among the nucleus of each row: its `count` largest values
+   * (all where count < 1), and of these the largest whose softmax reaches `mass` of theirs (all where
+   * mass >= 1). What equals the lowest of the nucleus belongs to it. NaN is below everything.
+   */
+  sample: null;
   /** x (packed or e.g. fp8), scale: x · scale, one scale for `group` elements along `axis`. */
   dequantize: { readonly axis: number; readonly group: number };
 }

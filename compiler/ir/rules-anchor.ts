@@ -9,6 +9,7 @@ import type { Node, Shape } from "./graph.js";
 import type { OpName } from "./ops.js";
 import { printExpr } from "./print-expr.js";
 import { declared, need, takes, type Proposal, type Signature } from "./rules-base.js";
+import { sampleRule } from "./rules-sample.js";
 
 /** Parameters of a score body and their types. */
 export const scoreParams: Readonly<Record<string, DType>> = {
@@ -177,12 +178,16 @@ function dequantizeRule(p: Proposal<"dequantize">): Signature {
   return { dtype, shape: x.shape };
 }
 
-type AnchorOp = Extract<OpName, "matmul" | "rotary" | "attention" | "cache_write" | "dequantize">;
+type AnchorOp = Extract<
+  OpName,
+  "matmul" | "rotary" | "attention" | "cache_write" | "sample" | "dequantize"
+>;
 
 export const anchorRules: { readonly [O in AnchorOp]: (p: Proposal<O>) => Signature } = {
   matmul: matmulRule,
   rotary: rotaryRule,
   attention: attentionRule,
   cache_write: cacheWriteRule,
+  sample: sampleRule,
   dequantize: dequantizeRule,
 };

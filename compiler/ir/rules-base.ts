@@ -35,7 +35,9 @@ type Inputs<N extends number> = N extends 0
     ? readonly [Node]
     : N extends 2
       ? readonly [Node, Node]
-      : readonly [Node, Node, Node];
+      : N extends 3
+        ? readonly [Node, Node, Node]
+        : readonly [Node, Node, Node, Node];
 
 /** The inputs, which must be exactly `count`. */
 export function takes<O extends OpName, N extends number>(p: Proposal<O>, count: N): Inputs<N> {

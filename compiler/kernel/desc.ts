@@ -185,6 +185,29 @@ export interface RouteDesc extends KernelBase {
   readonly stores: readonly Store[];
 }
 
+/**
+ * The index of each row's largest value + noise, the first of equal ones, among the row's nucleus:
+ * see the operator `sample`.
+ */
+export interface SampleDesc extends KernelBase {
+  readonly family: "sample";
+  readonly row: Expr;
+  readonly rowExtent: Expr;
+  /** The coordinate along a row, and how many values it has. */
+  readonly index: Expr;
+  readonly choices: Expr;
+  /** f32, over row and index. */
+  readonly value: Expr;
+  readonly noise: Expr;
+  /** bool, over row: whether there is noise; where there is none its expression is not evaluated. */
+  readonly noisy: Expr;
+  /** i64 and f32, over row. */
+  readonly count: Expr;
+  readonly mass: Expr;
+  /** Over row: param("chosen", "i64") is the index. */
+  readonly stores: readonly Store[];
+}
+
 /** Positions sorted by the expert that each has: see the operator `expert_groups`. */
 export interface GroupDesc extends KernelBase {
   readonly family: "group";
@@ -198,6 +221,6 @@ export interface GroupDesc extends KernelBase {
 }
 
 export type KernelDesc =
-  MapDesc | ReduceDesc | GemmDesc | AttentionDesc | RouteDesc | GroupDesc | AlongDesc;
+  MapDesc | ReduceDesc | GemmDesc | AttentionDesc | RouteDesc | GroupDesc | SampleDesc | AlongDesc;
 export type Family = KernelDesc["family"];
 export type DescOf<F extends Family> = Extract<KernelDesc, { family: F }>;

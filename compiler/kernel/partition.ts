@@ -15,6 +15,7 @@ import { lowerAlong } from "./lower-along.js";
 import { lowerAttention } from "./lower-attention.js";
 import { lowerExpertMatmul, lowerGroups, lowerRoute } from "./lower-experts.js";
 import { hasProduct, lowerGemm } from "./lower-gemm.js";
+import { lowerSample } from "./lower-sample.js";
 import { lowerReduce } from "./lower-reduce.js";
 import { BlockedNode, ForcedNode, lowerCopy, lowerMap, type LoweringContext } from "./lowering.js";
 import { materialise, type Materialised } from "./materialise.js";
@@ -178,13 +179,14 @@ class Attempt {
     return lowerAlong(this.#context, anchor, exits) ?? [this.#lowerOne(anchor, exits)];
   }
 
-  #lowerOne(anchor: Node, exits: readonly Node[]): PlannedKernel {
-    if (isNode(anchor, "matmul") && hasProduct(this.#context, anchor))
-      return lowerGemm(this.#context, anchor, exits);
-    if (isNode(anchor, "expert_matmul")) return lowerExpertMatmul(this.#context, anchor, exits);
-    if (isNode(anchor, "route")) return lowerRoute(this.#context, anchor, exits);
-    if (isNode(anchor, "expert_groups")) return lowerGroups(this.#context, anchor, exits);
-    const kernel = lowerReduce(this.#context, anchor, exits);
+  #lowerOne(context: LoweringContext, anchor: Node, exits: readonly Node[]): PlannedKernel {
+    if (isNode(anchor, "matmul") && hasProduct(context, anchor))
+      return lowerGemm(context, anchor, exits);
+    if (isNode(anchor, "expert_matmul")) return lowerExpertMatmul(context, anchor, exits);
+    if (isNode(anchor, "sample")) return lowerSample(context, anchor, exits);
+    if (isNode(anchor, "route")) return lowerRoute(context, anchor, exits);
+    if (isNode(anchor, "expert_groups")) return lowerGroups(context, anchor, exits);
+    const kernel = lowerReduce(context, anchor, exits);
     if (kernel === null)
       throw unsupported(
         this.graph,

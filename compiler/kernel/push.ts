@@ -77,6 +77,7 @@ export const pushRules: { readonly [O in OpName]: Push<O> | null } = {
   normalize: null,
   matmul: null,
   attention: null,
+  sample: null,
   route: null,
   expert_groups: null,
   expert_matmul: null,

@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { buildNative, lower, writeLowered } from "../../compiler/compile.js";
 import type { ImportedModel } from "../../compiler/frontend/model.js";
-import { matmul } from "../../compiler/ir/build-anchor.js";
+import { matmul, sample } from "../../compiler/ir/build-anchor.js";
 import {
   cast,
   concat,
@@ -188,7 +188,25 @@ const others: Example[] = [
   },
 ];
 
-const examples = [...scans, ...order, ...scatters, ...narrow, ...others];
+/** Rows, and limits of each: see `test/gpu/cases/sample.ts` for more of them. */
+const choosing: Example[] = (
+  [
+    ["anything", [0, 0, 0], [1, 1, 1]],
+    ["one of the largest", [1, 7, 40], [1, 1, 1]],
+    ["from a mass", [0, 0, 0], [0, 0.4, 0.95]],
+    ["from a mass of the largest", [3, 20, 90], [0.5, 0.9, 0.99]],
+  ] as const
+).map(([name, counts, masses]) => ({
+  name: `choosing ${name}`,
+  build: (g) => {
+    const [three, z] = [constantScalar(g, "f32", 3), input(g, "z", "f32", [3, 97])];
+    const values = map(g, primitive("mul"), [x(g, "f32", 3, 97), three]);
+    const [count, mass] = [literal(g, "i32", [3], counts), literal(g, "f32", [3], masses)];
+    return { y: sample(g, values, z, { count, mass }) };
+  },
+}));
+
+const examples = [...scans, ...order, ...scatters, ...choosing, ...narrow, ...others];
 
 function modelOf(graph: Graph): ImportedModel {
   const entries = [{ name: "main" as const, graph }];

@@ -218,6 +218,8 @@ export const ptx = {
   storeGlobal: (suffix: string, width: number) => `st.global${vectorSuffix(width)}.${suffix}`,
   loadShared: (suffix: string, width: number) => `ld.shared${vectorSuffix(width)}.${suffix}`,
   storeShared: (suffix: string, width: number) => `st.shared${vectorSuffix(width)}.${suffix}`,
+  /** Without a result, in any order: integers only. */
+  reduceShared: (op: "add", type: "u32") => `red.shared.${op}.${type}`,
   loadParam: "ld.param.u64",
   toGlobal: "cvta.to.global.u64",
   /** Copies to shared memory of 16 bytes bypass L1; smaller ones cannot. The last operand zero-fills. */

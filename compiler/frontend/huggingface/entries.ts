@@ -7,6 +7,7 @@ import type { Expr, SymbolInfo } from "../../scalar/expr.js";
 import type { EntryName, ModelEntry } from "../model.js";
 import { lastOfEach } from "./blocks.js";
 import type { Encoder, LanguageModel, Model, OptionalInput } from "./family.js";
+import { nextIds, samplingFills, samplingInputs, type SamplingInputs } from "./sampling.js";
 import { Scope, type EntryInputs, type ModelScope } from "./scope.js";
 
 /** Lowest and highest value of a symbol. */
@@ -92,8 +93,9 @@ export function entriesOf(
     model.kind === "encoder"
       ? [encoderEntry(model, m, whole)]
       : [entry("main", model, m, whole), ...cachedEntries(model, m, batch, seq)];
-  const cached = model.kind === "language" ? [["counts", allIds] as const] : [];
-  return { entries, fills: new Map<string, number>([...fills, ...cached]) };
+  const cached: Readonly<Record<string, number>> =
+    model.kind === "language" ? { counts: allIds, ...samplingFills } : {};
+  return { entries, fills: new Map([...fills, ...Object.entries(cached)]) };
 }
 
 type InputNodes = { readonly [K in keyof EntryInputs]: Node<"input"> };
@@ -110,9 +112,14 @@ function encoderEntry(model: Encoder, m: ModelScope, inputs: InputNodes): ModelE
 function cachedEntries(model: LanguageModel, m: ModelScope, batch: Expr, seq: Expr): ModelEntry[] {
   const [lengths, counts] = ["lengths", "counts"].map((name) => input(m.g, name, "i32", [batch]));
   const ids = (length: Expr): Node<"input"> => input(m.g, "input_ids", "i64", [batch, length]);
+  const sampling = samplingInputs(m, batch);
+  const [prefill, decode] = [
+    { ids: ids(seq), lengths: lengths!, counts: counts! },
+    { ids: ids(int(1)), lengths: lengths! },
+  ];
   return [
-    entry("prefill", model, m, { ids: ids(seq), lengths: lengths!, counts: counts! }),
-    entry("decode", model, m, { ids: ids(int(1)), lengths: lengths! }),
+    entry("prefill", model, m, prefill, sampling),
+    entry("decode", model, m, decode, sampling),
   ];
 }
 
@@ -121,18 +128,20 @@ function entry(
   model: LanguageModel,
   m: ModelScope,
   inputs: InputNodes,
+  sampling?: SamplingInputs,
 ): ModelEntry {
   const s = new Scope(m, inputs);
   const hidden = model.hidden(s);
-  const all = name === "main";
+  const all = sampling === undefined;
   const logits = model.logits(s, all ? hidden : lastOfEach(s, hidden));
   const shaped = reshape(m.g, logits, [s.batch, all ? s.seq : 1, model.vocabulary]);
   m.g.name(shaped, "logits");
-  const graph = {
-    builder: m.g,
-    inputs: Object.values(inputs),
-    outputs: [{ name: "logits", node: shaped }],
-    states: s.states,
-  };
-  return { name, graph };
+  const outputs = [{ name: "logits", node: shaped }];
+  if (sampling !== undefined) {
+    const next = nextIds(s, logits, s.nextPlace(), sampling);
+    m.g.name(next, "next_ids");
+    outputs.push({ name: "next_ids", node: next });
+  }
+  const given = [...Object.values(inputs), ...Object.values(sampling ?? {})];
+  return { name, graph: { builder: m.g, inputs: given, outputs, states: s.states } };
 }

@@ -106,8 +106,13 @@ export function run(
   const places = new Map(model.tensors.map((each) => [each.name, each.place]));
   const entry = model.entries.find((each) => each.name === name)!;
   const rows = inputs["input_ids"]!.shape[0]!;
-  const counts = lengthsOf(Array<number>(rows).fill(model.fills.get("counts") ?? 0));
-  const given = Object.entries({ ...(name === "prefill" && { counts }), ...inputs });
+  const given = entry.graph.inputs.flatMap(({ attrs, dtype }): [string, TensorValue][] => {
+    const value = inputs[attrs.name];
+    if (value !== undefined) return [[attrs.name, value]];
+    const fill = name === "main" ? undefined : model.fills.get(attrs.name);
+    if (fill === undefined) return [];
+    return [[attrs.name, tensor(dtype, [rows], Array<number>(rows).fill(fill))]];
+  });
   const result = evaluateGraph(entry.graph, new Map(given), {
     ...options,
     constants: (source) => {

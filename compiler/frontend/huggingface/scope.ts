@@ -161,6 +161,17 @@ export class Scope {
     return map(g, larger, [less, dim(g, 0)]);
   }
 
+  /** Where the id after each sequence's last will be, i64 [batch]. */
+  nextPlace(): Node {
+    const { g, seq, batch } = this;
+    const last = this.lastStep() ?? broadcastTo(g, dim(g, e.sub(seq, e.one)), [batch]);
+    const after = map(g, primitive("add"), [last, dim(g, 1)]);
+    const { lengths } = this.inputs;
+    return lengths === undefined
+      ? after
+      : map(g, primitive("add"), [after, cast(g, lengths, "i64")]);
+  }
+
   /** Attention of the run's queries [batch, heads, seq, size] over all that came before. */
   attend(
     layer: number,

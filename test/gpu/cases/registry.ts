@@ -8,6 +8,7 @@ import type { Fill, GpuCase } from "./case.js";
 import { attentionCases } from "./mma-attention-list.js";
 import type { MmaCase } from "./mma-case.js";
 import { gemmCases } from "./mma-gemm-list.js";
+import { sampleCases } from "./sample.js";
 import { simtCases } from "./simt.js";
 
 /** A tensor-core case as one of the common kind: what is neither given nor written must stay. */
@@ -38,6 +39,7 @@ function adapted<D extends KernelDesc, C>(
 
 export const allCases = (): GpuCase[] => [
   ...simtCases(),
+  ...sampleCases(),
   ...gemmCases().map((test) => adapted(test, sm80MmaGemm)),
   ...attentionCases().map((test) => adapted(test, sm80MmaAttention)),
 ];

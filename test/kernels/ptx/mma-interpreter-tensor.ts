@@ -285,6 +285,18 @@ function mmaStep(
   };
 }
 
+/** `red.shared.add`: lane after lane, as good as any order. */
+function addShared(operands: readonly string[], context: Context, text: string): WarpBody {
+  const address = addressOf(operands[0]!, false, context);
+  const read = reader(operands[1]!, "u32", context);
+  return (machine, warp, mask) =>
+    lanesOf(mask, (lane) => {
+      const at = sharedAt(machine, address(machine, warp, lane) as number, 4, text);
+      const sum = machine.shared.getUint32(at, true) + (read(machine, warp, lane) as number);
+      machine.shared.setUint32(at, sum, true);
+    });
+}
+
 /** Null if the instruction works lane by lane. */
 export function matrixStep(
   parts: readonly string[],
@@ -297,6 +309,8 @@ export function matrixStep(
       return copyStep(parts, operands, context, text);
     case "shfl":
       return shuffleStep(parts, operands, context);
+    case "red":
+      return addShared(operands, context, text);
     case "ldmatrix":
       return ldmatrixStep(parts, operands, context, text);
     case "mma":

@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { mismatch, type GpuCase } from "../../gpu/cases/case.js";
 import { interpret } from "../../gpu/cases/run.js";
+import { sampleCases } from "../../gpu/cases/sample.js";
 import { simtCases } from "../../gpu/cases/simt.js";
 
 const byFamily = new Map<string, GpuCase[]>();
@@ -10,7 +11,7 @@ const skipped = (test: GpuCase): boolean =>
   test.large === true ||
   (test.desc.family === "attention" && Number(/#(\d+)/.exec(test.name)?.[1] ?? 0) % 3 !== 0);
 
-for (const test of simtCases())
+for (const test of [...simtCases(), ...sampleCases()])
   if (!skipped(test))
     byFamily.set(test.desc.family, [...(byFamily.get(test.desc.family) ?? []), test]);
 

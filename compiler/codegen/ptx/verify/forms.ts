@@ -257,6 +257,7 @@ function memoryForms(): void {
   allow("atom.global{|.acq_rel.gpu|.relaxed.gpu}.{add|min|max}.<u32|s32|u64>", "=T [g~] T");
   allow("atom.global{|.acq_rel.gpu|.relaxed.gpu}.exch.<b32|b64>", "=T [g~] T");
   allow("atom.global{|.acq_rel.gpu|.relaxed.gpu}.cas.<b32|b64>", "=T [g~] T T");
+  allow("red.shared.{add|min|max}.<u32|s32>", "[s~] T");
   allow("red.global{|.release.gpu|.relaxed.gpu}.{add|min|max}.<u32|s32|u64>", "[g~] T");
   allow("red.global{|.relaxed.gpu}.add.<f32>", "[g~] $T");
   allow("cvta.to.global.u64", "=u64 $u64");
