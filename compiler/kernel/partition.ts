@@ -179,14 +179,14 @@ class Attempt {
     return lowerAlong(this.#context, anchor, exits) ?? [this.#lowerOne(anchor, exits)];
   }
 
-  #lowerOne(context: LoweringContext, anchor: Node, exits: readonly Node[]): PlannedKernel {
-    if (isNode(anchor, "matmul") && hasProduct(context, anchor))
-      return lowerGemm(context, anchor, exits);
-    if (isNode(anchor, "expert_matmul")) return lowerExpertMatmul(context, anchor, exits);
-    if (isNode(anchor, "sample")) return lowerSample(context, anchor, exits);
-    if (isNode(anchor, "route")) return lowerRoute(context, anchor, exits);
-    if (isNode(anchor, "expert_groups")) return lowerGroups(context, anchor, exits);
-    const kernel = lowerReduce(context, anchor, exits);
+  #lowerOne(anchor: Node, exits: readonly Node[]): PlannedKernel {
+    if (isNode(anchor, "matmul") && hasProduct(this.#context, anchor))
+      return lowerGemm(this.#context, anchor, exits);
+    if (isNode(anchor, "expert_matmul")) return lowerExpertMatmul(this.#context, anchor, exits);
+    if (isNode(anchor, "sample")) return lowerSample(this.#context, anchor, exits);
+    if (isNode(anchor, "route")) return lowerRoute(this.#context, anchor, exits);
+    if (isNode(anchor, "expert_groups")) return lowerGroups(this.#context, anchor, exits);
+    const kernel = lowerReduce(this.#context, anchor, exits);
     if (kernel === null)
       throw unsupported(
         this.graph,
