@@ -105,12 +105,17 @@ export function attentionShape(
   };
 }
 
+/** A lane holds its part of its rows' values; the depth is bounded by shared memory alone. */
+const mostValues = 256;
+/** Keys beyond it leave room for short steps only. */
+const deep = 256;
+
 function unsupported(desc: AttentionDesc, target: Target): boolean {
   const { extents } = desc;
   if (!isHalf(desc.dtype) || target.language !== "ptx") return true;
   const [depth, width] = [constValue(extents.d), constValue(extents.e)];
   if (depth === null || width === null || depth % 8 !== 0 || width % 8 !== 0) return true;
-  if (Math.max(depth, width) > 256 || desc.score.type !== "f32") return true;
+  if (width > mostValues || desc.score.type !== "f32") return true;
   return ![mul(extents.q, extents.r), extents.b, extents.g].every(fits32);
 }
 
@@ -132,11 +137,12 @@ export function residentBlocks(shape: AttentionShape): number {
   return Math.max(1, Math.min(byShared, byRegisters));
 }
 
-function* configurations(): Generator<Sm80MmaAttentionConfig> {
+function* configurations(depth: number): Generator<Sm80MmaAttentionConfig> {
   for (const [tilesM, warpsM, warpsK] of [
     [1, 1, 2],
     [1, 1, 4],
     [1, 1, 8],
+    ...(depth > deep ? ([[1, 2, 1]] as const) : []),
     [1, 2, 2],
     [1, 2, 4],
     [1, 4, 1],
@@ -144,7 +150,7 @@ function* configurations(): Generator<Sm80MmaAttentionConfig> {
     [1, 8, 1],
     [2, 4, 1],
   ] as const)
-    for (const bn of [32, 64, 128])
+    for (const bn of [...(depth > deep ? [16] : []), 32, 64, 128])
       for (const stages of [2, 3, 4, 5])
         for (const keepQueries of [true, false])
           if ((bn / warpsK) % 16 === 0) yield { tilesM, warpsM, warpsK, bn, stages, keepQueries };
@@ -187,7 +193,7 @@ export function attentionCandidates(
   if (unsupported(desc, target)) return [];
   const limit = target.sharedBytes ?? 48 * 1024;
   const scored: { config: Sm80MmaAttentionConfig; cycles: number }[] = [];
-  for (const config of configurations()) {
+  for (const config of configurations(constValue(desc.extents.d)!)) {
     const shape = attentionShape(desc, config);
     if (
       shape.sharedBytes > limit ||

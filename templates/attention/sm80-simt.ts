@@ -1,6 +1,7 @@
 /**
  * IEEE f32 attention for sm_80: online softmax over tiles of keys in shared memory. Where there are
- * few rows, warps of the block take other keys of the same rows and merge in order.
+ * few rows, warps of the block take other keys of the same rows and merge in order. It takes what the
+ * tensor cores' own does not: f32, and rows of f16 and bf16 that are no whole 16-byte chunks.
  */
 import type { AttentionDesc } from "../../compiler/kernel/desc.js";
 import type { FamilyTemplate, KernelText } from "../../compiler/kernel/family.js";
@@ -14,7 +15,8 @@ import {
   type SimtAttentionConfig,
 } from "../../compiler/codegen/ptx/simt-attention-shape.js";
 
-const widestDepth = 256;
+/** A lane holds its part of its rows' values; the depth is bounded by shared memory alone. */
+const mostValues = 256;
 
 const shapes: readonly SimtAttentionConfig[] = [8, 4, 2, 1].flatMap((rows) =>
   [
@@ -46,7 +48,7 @@ function cost(desc: AttentionDesc, config: SimtAttentionConfig, target: Target):
 
 function candidates(desc: AttentionDesc, target: Target): readonly SimtAttentionConfig[] {
   const [d, e] = [constValue(desc.extents.d), constValue(desc.extents.e)];
-  if (desc.dtype !== "f32" || d === null || e === null || Math.max(d, e) > widestDepth) return [];
+  if (desc.dtype === "f64" || d === null || e === null || e > mostValues) return [];
   const limit = target.sharedBytes ?? 48 * 1024;
   return shapes
     .filter((config) => attentionShape(desc, config).total <= limit)

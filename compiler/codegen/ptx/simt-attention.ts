@@ -5,7 +5,7 @@
  */
 import type { AttentionDesc } from "../../kernel/desc.js";
 import type { Target } from "../../kernel/target.js";
-import { constValue, coord, param } from "../../scalar/build.js";
+import { cast, constValue, coord, param } from "../../scalar/build.js";
 import type { Expr } from "../../scalar/expr.js";
 import { widestLanes } from "./widest.js";
 import { immediate, type Block, type PtxBuilder, type Value } from "./builder.js";
@@ -218,7 +218,7 @@ export class SimtAttention {
     const copy = new TileCopy(
       this.#tile,
       {
-        value: queries,
+        value: cast(queries, "f32"),
         rows,
         columns: this.#depthSide(d, extents.d),
         stride: this.shape.depth,
@@ -256,7 +256,7 @@ export class SimtAttention {
     ];
     for (const { value, along, extent, stride, offset } of copies) {
       const spec = {
-        value,
+        value: cast(value, "f32"),
         rows,
         columns: this.#depthSide(along, extent),
         stride,

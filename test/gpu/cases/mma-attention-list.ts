@@ -68,6 +68,8 @@ const depths: AttentionOptions[] = [
   { dtype: "bf16", q: 20, keys: 70, d: 256, mask: "causal" },
   { dtype: "bf16", q: 1, keys: 70, d: 256 },
   { dtype: "bf16", q: 1, r: 8, keys: 700, d: 128, lengths: [700] },
+  { dtype: "bf16", q: 1, r: 40, keys: 70, d: 576, e: 256, mask: "causal", lengths: [70] },
+  { dtype: "f16", q: 3, r: 16, keys: 40, d: 576, e: 256, mask: "causal" },
 ];
 
 const others: AttentionOptions[] = [

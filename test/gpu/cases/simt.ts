@@ -863,6 +863,7 @@ interface AttentionOptions {
   readonly mask?: "none" | "causal" | "cached" | "window" | "tensor" | "nothing";
   readonly configs?: CaseOptions["configs"];
   readonly out?: "f32" | "bf16";
+  readonly dtype?: "f32" | "f16" | "bf16";
 }
 
 export function attentionCases(o: AttentionOptions): GpuCase[] {
@@ -907,10 +908,10 @@ export function attentionCases(o: AttentionOptions): GpuCase[] {
     },
   };
   const mask = masks[o.mask ?? "none"];
-  const out = o.out ?? "f32";
+  const { out = "f32", dtype = "f32" } = o;
   const desc: AttentionDesc = {
     family: "attention",
-    dtype: "f32",
+    dtype,
     b,
     g,
     r,
@@ -919,17 +920,17 @@ export function attentionCases(o: AttentionOptions): GpuCase[] {
     d,
     e,
     extents: { b: B, g: G, r: R, q: queries, k: limit, d: D, e: E },
-    label: `b${o.batch} g${o.heads} r${o.repeat} q${o.queries} k${o.keys} d${o.depth} e${e0} ${o.mask ?? "none"} ${out}`,
-    queries: load("q", at(d, D), "f32"),
-    keys: load("k", kv(d, D), "f32"),
-    values: load("v", kv(e, E), "f32"),
+    label: `b${o.batch} g${o.heads} r${o.repeat} q${o.queries} k${o.keys} d${o.depth} e${e0} ${o.mask ?? "none"} ${dtype === "f32" ? "" : `${dtype} `}${out}`,
+    queries: load("q", at(d, D), dtype),
+    keys: load("k", kv(d, D), dtype),
+    values: load("v", kv(e, E), dtype),
     scale: 1 / Math.sqrt(o.depth),
     score: mask.score,
     bounds: { first: mask.first, end: mask.end },
     operands: [
-      read("q", "f32", mul(mul(mul(B, queries), H), D)),
-      read("k", "f32", mul(mul(mul(B, G), C), D)),
-      read("v", "f32", mul(mul(mul(B, G), C), E)),
+      read("q", dtype, mul(mul(mul(B, queries), H), D)),
+      read("k", dtype, mul(mul(mul(B, G), C), D)),
+      read("v", dtype, mul(mul(mul(B, G), C), E)),
       ...(cached ? [read("past", "i32", B)] : []),
       ...(o.mask === "tensor" ? [read("mask", "f32", mul(queries, C))] : []),
       write("o", out, mul(mul(mul(B, queries), H), E)),
@@ -1010,6 +1011,19 @@ const allAttentionCases = (): GpuCase[] =>
       },
       { batch: 1, heads: 1, repeat: 1, queries: 2, keys: 45, depth: 256, configs: "all" },
       { batch: 1, heads: 1, repeat: 1, queries: 2, keys: 9, depth: 5, width: 33 },
+      { batch: 1, heads: 2, repeat: 1, queries: 3, keys: 40, depth: 20, dtype: "bf16" },
+      { batch: 1, heads: 1, repeat: 2, queries: 2, keys: 9, depth: 5, width: 7, dtype: "f16" },
+      {
+        batch: 1,
+        heads: 1,
+        repeat: 8,
+        queries: 1,
+        keys: 40,
+        depth: 576,
+        width: 128,
+        mask: "cached",
+        configs: "all",
+      },
       { batch: 1, heads: 1, repeat: 1, queries: 1, keys: 1, depth: 64, mask: "cached" },
       { batch: 1, heads: 12, repeat: 1, queries: 512, keys: 512, depth: 64, mask: "causal" },
       { batch: 4, heads: 8, repeat: 4, queries: 1, keys: 1000, depth: 128, mask: "cached" },
