@@ -393,9 +393,9 @@ const rules: Rules = {
   normalize: anchor,
   matmul: anchor,
   attention: anchor,
+  sample: anchor,
   route: anchor,
   expert_groups: anchor,
   expert_matmul: anchor,
   cache_write: anchor,
 };
-  sample: anchor,
