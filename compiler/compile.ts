@@ -17,9 +17,10 @@ import { importModel, type ImportOptions } from "./import.js";
 import { constantReader } from "./constants.js";
 import type { Graph, Node } from "./ir/graph.js";
 import { targetNamed, type Target } from "./kernel/target.js";
-import { Memory, type DerivedWeight } from "./kernel/memory.js";
+import { Memory } from "./kernel/memory.js";
 import { partition, type Partition, type PartitionOptions } from "./kernel/partition.js";
-import { weightSteps } from "./kernel/weight-program.js";
+import { Structures } from "./kernel/structure.js";
+import { WeightProgram } from "./kernel/weight-program.js";
 import { runPasses } from "./passes/index.js";
 import { hostExpr } from "./plan/host-expr.js";
 import type { BundlePlan, EntrySpec, TargetPlans } from "./plan/plan.js";
@@ -141,7 +142,8 @@ export async function lower(
     return checks.get(node)!;
   };
   const sources = new SourceTable(sourcePolicy(weights, model));
-  const shared = { strict, fuse: options.fuse !== false, scalar: scalar.value, site };
+  const structures = new Structures();
+  const shared = { strict, fuse: options.fuse !== false, scalar: scalar.value, site, structures };
   const lowered = targets.map((target) => {
     const partitionOptions: PartitionOptions = { target, ...shared };
     const memory = new Memory();
@@ -150,9 +152,8 @@ export async function lower(
       graph,
       partition: partition(graph, partitionOptions, memory),
     }));
-    const steps = [...memory.derived.values()].map((weight: DerivedWeight) =>
-      weightSteps(graphs[0]!.graph, weight, partitionOptions),
-    );
+    const program = new WeightProgram(graphs[0]!.graph, partitionOptions, structures);
+    const steps = [...memory.derived.values()].map((weight) => program.steps(weight));
     const assembled = new TargetAssembler({ target, entries, weights: steps }, sources, (done) =>
       options.progress?.(`kernels for ${target.name}`, done, 0),
     ).assemble();

@@ -137,7 +137,9 @@ export class KernelNames {
     const own = used.filter((node) => this.weights.has(node)).flatMap(moduleNames);
     return own.length > 0
       ? own
-      : reads.flatMap((b) => (b.node === null ? [] : moduleNames(b.node)));
+      : reads.flatMap(({ node }) =>
+          node !== null && this.weights.has(node) ? moduleNames(node) : [],
+        );
   }
 
   #partsOf(reads: readonly Buffer[]): string[] {
@@ -166,14 +168,40 @@ function counted(list: readonly string[]): string[] {
 }
 
 /** The model's names of the matrices below a weight, without their last part. */
-function moduleNames(weight: Node): string[] {
+function moduleNames(weight: Node): readonly string[] {
+  const known = namesOfWeights.get(weight);
+  if (known !== undefined) return known;
   const names = below([weight]).flatMap((node) => {
     if (!isNode(node, "constant") || node.attrs.source.kind === "literal") return [];
     const wide = node.shape.filter((dim) => !isConst(dim, 1)).length >= 2;
     return wide ? [node.attrs.source.tensor.replace(/\.weight$/, "")] : [];
   });
-  return [...new Set(names)];
+  const made = numbered([...new Set(names)]);
+  namesOfWeights.set(weight, made);
+  return made;
 }
+
+const namesOfWeights = new WeakMap<Node, readonly string[]>();
+
+/** Names that differ in one number only, as one with their range: `experts.[0-63].up_proj`. */
+export function numbered(names: readonly string[]): string[] {
+  const groups = new Map<string, number[]>();
+  for (const name of names) {
+    const [, before = name, number, after = ""] = /^(.*\.)(\d+)(\..*)$/.exec(name) ?? [];
+    const group = groups.get(`${before}\0${after}`) ?? [];
+    groups.set(`${before}\0${after}`, group);
+    if (number !== undefined) group.push(Number(number));
+  }
+  return [...groups].flatMap(([key, numbers]) => {
+    const [before, after] = key.split("\0") as [string, string];
+    const [least, most] = [Math.min(...numbers), Math.max(...numbers)];
+    const isRun = numbers.length >= leastRun && most - least === numbers.length - 1;
+    if (isRun) return [`${before}[${least}-${most}]${after}`];
+    return numbers.length === 0 ? [before] : numbers.map((each) => `${before}${each}${after}`);
+  });
+}
+
+const leastRun = 4;
 
 /** The part of the model that modules belong to. */
 function partOf(modules: readonly string[]): string | null {

@@ -9,14 +9,16 @@ import {
   and,
   cast,
   check,
-  constant,
   constValue,
+  constant,
   div,
   eq,
   int,
   isConst,
   le,
   lt,
+  max,
+  min,
   mod,
   mul,
   one,
@@ -33,6 +35,7 @@ import { FarrierError } from "../errors.js";
 import { dtypes, isFloat, isInteger, type DType } from "./dtype.js";
 import { isNode, type Node, type Shape } from "./graph.js";
 import type { OpName } from "./ops.js";
+import { opTraits } from "./traits.js";
 
 export interface ElementContext {
   /** The element of a node that is in memory, in its own dtype; null if it is to be computed. */
@@ -245,8 +248,16 @@ function concatValue(reader: ElementReader, node: Node<"concat">, coords: readon
   return value;
 }
 
+/** Whether indices are choices among `extent`, made here and not brought by a run. */
+function areChoices(indices: Node, extent: Expr): boolean {
+  let base = indices;
+  while (opTraits[base.op].view || base.op === "cast") base = base.inputs[0]!;
+  return base.op === "route" && base.inputs[0]!.shape[1] === extent;
+}
+
 /** An index that a run checks; without a run, one that breaks nothing. */
 function inside(reader: ElementReader, node: Node, index: Expr, extent: Expr): Expr {
+  if (areChoices(node.inputs[1]!, extent)) return max(zero, min(index, sub(extent, one)));
   const site = reader.context.site(node);
   const checked = check(index, extent, Math.max(1, site));
   if (site !== 0 || checked === index) return checked;

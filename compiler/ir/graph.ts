@@ -38,6 +38,7 @@ export interface GraphState {
 /** Makes nodes; equal op, inputs, attributes, dtype and shape give the same node. */
 export class GraphBuilder {
   readonly #table = new Map<string, Node>();
+  readonly #made = new WeakSet<Node>();
   readonly #names = new Map<Node, string>();
   #nextId = 1;
 
@@ -60,7 +61,13 @@ export class GraphBuilder {
       id: this.#nextId++,
     }) as Node<O>;
     this.#table.set(key, made);
+    this.#made.add(made);
     return made;
+  }
+
+  /** Whether this builder made `node`: what it makes is interned, and never changes. */
+  made(node: Node): boolean {
+    return this.#made.has(node);
   }
 
   /** Records what the source model called this value; the first name stays. */
@@ -74,7 +81,7 @@ export class GraphBuilder {
 }
 
 /** Canonical text of attributes: expressions and functions by identity, the rest by value. */
-function attrsKey(value: unknown): string {
+export function attrsKey(value: unknown): string {
   if (value === null || typeof value !== "object")
     return typeof value === "bigint" ? `${value}n` : (JSON.stringify(value) ?? "undefined");
   if (Array.isArray(value)) return `[${value.map(attrsKey).join(",")}]`;

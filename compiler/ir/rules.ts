@@ -9,7 +9,7 @@ import { constValue, one } from "../scalar/build.js";
 import { someExpr } from "../scalar/expr.js";
 import { rangeOf } from "../scalar/range.js";
 import { byteSize, isFloat, isInteger, type DType } from "./dtype.js";
-import type { Node, Shape } from "./graph.js";
+import type { Shape } from "./graph.js";
 import { mapType } from "./map-type.js";
 import type { OpName } from "./ops.js";
 import { printExpr } from "./print-expr.js";
@@ -293,10 +293,4 @@ export function signatureOf<O extends OpName>(proposal: Proposal<O>): Signature 
       () => `dimension ${printExpr(dim)} of ${printShape(shape)}`,
     );
   return { dtype, shape };
-}
-
-/** The proposal that an existing node answers to. */
-export function proposalOf<O extends OpName>(node: Node<O>, where: string): Proposal<O> {
-  const { op, inputs, attrs, dtype, shape } = node;
-  return { op, inputs, attrs, dtype, shape, where };
 }

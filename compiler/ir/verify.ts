@@ -5,7 +5,7 @@
 import { bug, FarrierError } from "../errors.js";
 import { topological, usersOf, type Graph, type GraphState, type Node } from "./graph.js";
 import { opTraits } from "./traits.js";
-import { proposalOf, signatureOf } from "./rules.js";
+import { signatureOf } from "./rules.js";
 import { printShape, sameShape } from "./shape.js";
 
 /** Throws unless `graph` is well formed; `pass` is what ran last, for the message. */
@@ -42,8 +42,7 @@ function verifyNode(graph: Graph, node: Node, pass: string): void {
   const frozen = [node, node.inputs, node.shape, ...(node.attrs === null ? [] : [node.attrs])];
   if (!frozen.every((part) => Object.isFrozen(part))) throw fail("is not frozen");
   if (node.inputs.some((input) => input.id >= node.id)) throw fail("has an input made after it");
-  const again = graph.builder.node(node.op, node.inputs, node.attrs, node.dtype, node.shape);
-  if (again !== node) throw fail("is not interned in its graph");
+  if (!graph.builder.made(node)) throw fail("is not interned in its graph");
   const { dtype, shape } = rule(graph, node, fail);
   if (dtype !== node.dtype || !sameShape(shape, node.shape))
     throw fail(
@@ -57,7 +56,13 @@ function rule(
   fail: (what: string) => FarrierError,
 ): ReturnType<typeof signatureOf> {
   try {
-    return signatureOf(proposalOf(node, label(graph, node)));
+    return signatureOf({
+      ...node,
+      // A getter: the text is needed for errors only.
+      get where() {
+        return label(graph, node);
+      },
+    });
   } catch (error) {
     if (error instanceof FarrierError) throw fail(`breaks its rule: ${error.message}`);
     throw error;

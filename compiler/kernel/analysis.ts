@@ -150,21 +150,29 @@ export function epilogueRegion(
   // Its values are in memory only: later updates change them.
   if (anchor.op === "scatter") return region;
   const reached = (node: Node): boolean => node === anchor || region.has(node);
-  for (const node of analysis.computed) {
-    if (node.id <= anchor.id || blocked.has(node) || pushRules[node.op] === null) continue;
+  const fits = (node: Node): boolean => {
+    if (blocked.has(node) || pushRules[node.op] === null) return false;
     // Elements that share bytes are written by the byte.
-    if (isSubByte(node.dtype)) continue;
-    if (!node.inputs.some(reached)) continue;
+    if (isSubByte(node.dtype)) return false;
     const only = pushedInput[node.op];
-    const carried = (input: Node, index: number): boolean =>
-      reached(input) && (only === undefined || only === index);
-    if (
-      node.inputs.every(
-        (input, index) =>
-          carried(input, index) || (!reached(input) && analysis.precedes(input, anchor)),
-      )
-    )
-      region.add(node);
+    return node.inputs.every((input, index) =>
+      reached(input) ? only === undefined || only === index : analysis.precedes(input, anchor),
+    );
+  };
+  // By descending ids: the last one's inputs have been looked at before it.
+  const waiting: Node[] = [];
+  const enqueue = (users: readonly Node[]): void => {
+    for (const user of users) {
+      let place = waiting.length;
+      while (place > 0 && waiting[place - 1]!.id < user.id) place--;
+      if (waiting[place - 1] !== user) waiting.splice(place, 0, user);
+    }
+  };
+  enqueue(analysis.users.get(anchor) ?? []);
+  for (let node = waiting.pop(); node !== undefined; node = waiting.pop()) {
+    if (!fits(node)) continue;
+    region.add(node);
+    enqueue(analysis.users.get(node) ?? []);
   }
   return region;
 }

@@ -26,6 +26,17 @@ export interface Buffer {
   readonly node: Node | null;
 }
 
+/** The tensor of the model that `node`, a constant, stands for. */
+export const sourceBuffer = (node: Node, name: string): Buffer => ({
+  id: `source:${node.id}`,
+  place: "source",
+  name,
+  dtype: node.dtype,
+  shape: node.shape,
+  elements: elements(node.shape),
+  node,
+});
+
 /** A weight that the weight program makes: `node` in row-major order, or packed for a gemm. */
 export interface DerivedWeight {
   readonly buffer: Buffer;

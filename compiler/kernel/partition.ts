@@ -20,8 +20,10 @@ import { lowerReduce } from "./lower-reduce.js";
 import { BlockedNode, ForcedNode, lowerCopy, lowerMap, type LoweringContext } from "./lowering.js";
 import { materialise, type Materialised } from "./materialise.js";
 import { Memory, type Buffer, type PlannedKernel } from "./memory.js";
-import { inOrder } from "./order.js";
 import { normalisedApart } from "./row-statistics.js";
+import { inOrder } from "./order.js";
+import { Reuse } from "./reuse.js";
+import { Structures } from "./structure.js";
 import type { Target } from "./target.js";
 
 export interface PartitionOptions {
@@ -31,6 +33,8 @@ export interface PartitionOptions {
   readonly fuse: boolean;
   /** The graph computes weights from source tensors. */
   readonly weightProgram?: boolean;
+  /** What is known of weights, shared by the entries of a bundle. */
+  readonly structures?: Structures;
   /** The value of a constant of one element, if its bytes may be read now. */
   scalar(node: Node): Expr | null;
   /** Registers a run-time check and returns its site. */
@@ -73,9 +77,10 @@ export function partition(
       ([node, why]) => ({ node: nameIn(graph, node), part: "chain", ...why }) as const,
     ),
   ];
+  const reuse = new Reuse(options.structures ?? new Structures());
   for (;;) {
     const materialised = materialise(graph, analysis, { blocked, forced, fuse: options.fuse });
-    const attempt = new Attempt(graph, options, analysis, materialised, memory.fork());
+    const attempt = new Attempt(graph, options, analysis, materialised, memory.fork(), reuse);
     const result = attempt.run();
     if (attempt.failures.length === 0) {
       memory.adopt(attempt.memory);
@@ -129,6 +134,7 @@ class Attempt {
     readonly analysis: Analysis,
     readonly materialised: Materialised,
     readonly memory: Memory,
+    readonly reuse: Reuse,
   ) {
     this.#context = {
       memory,
@@ -151,10 +157,11 @@ class Attempt {
         roles[node.op] === "anchor" && !this.analysis.isWeight(node)
           ? node
           : this.materialised.producer.get(node);
-      if (producer === undefined) this.#try(() => [lowerMap(this.#context, node)]);
+      if (producer === undefined) this.#try(node, [node], (context) => [lowerMap(context, node)]);
       else exits.set(producer, [...(exits.get(producer) ?? []), node]);
     }
-    for (const [anchor, nodes] of exits) this.#try(() => this.#lower(anchor, nodes));
+    for (const [anchor, nodes] of exits)
+      this.#try(anchor, nodes, (context) => this.#lower(context, anchor, nodes));
     if (this.failures.length > 0) return { kernels: [], outputs: [] };
     for (const { node, from, to } of copies)
       this.#kernels.push(lowerCopy(this.#context, from, to, node));
@@ -164,9 +171,13 @@ class Attempt {
     return { kernels: inOrder(this.#kernels), outputs };
   }
 
-  #try(lower: () => readonly PlannedKernel[]): void {
+  #try(
+    anchor: Node,
+    exits: readonly Node[],
+    lower: (context: LoweringContext) => readonly PlannedKernel[],
+  ): void {
     try {
-      this.#kernels.push(...lower());
+      this.#kernels.push(...this.reuse.kernels(this.#context, anchor, exits, lower));
     } catch (thrown) {
       const error = thrown instanceof NotElementwise ? unread(thrown) : thrown;
       if (!(error instanceof BlockedNode || error instanceof ForcedNode)) throw error;
@@ -174,19 +185,19 @@ class Attempt {
     }
   }
 
-  #lower(anchor: Node, exits: readonly Node[]): readonly PlannedKernel[] {
-    if (isNode(anchor, "attention")) return lowerAttention(this.#context, anchor, exits);
-    return lowerAlong(this.#context, anchor, exits) ?? [this.#lowerOne(anchor, exits)];
+  #lower(context: LoweringContext, anchor: Node, exits: readonly Node[]): readonly PlannedKernel[] {
+    if (isNode(anchor, "attention")) return lowerAttention(context, anchor, exits);
+    return lowerAlong(context, anchor, exits) ?? [this.#lowerOne(context, anchor, exits)];
   }
 
-  #lowerOne(anchor: Node, exits: readonly Node[]): PlannedKernel {
-    if (isNode(anchor, "matmul") && hasProduct(this.#context, anchor))
-      return lowerGemm(this.#context, anchor, exits);
-    if (isNode(anchor, "expert_matmul")) return lowerExpertMatmul(this.#context, anchor, exits);
-    if (isNode(anchor, "sample")) return lowerSample(this.#context, anchor, exits);
-    if (isNode(anchor, "route")) return lowerRoute(this.#context, anchor, exits);
-    if (isNode(anchor, "expert_groups")) return lowerGroups(this.#context, anchor, exits);
-    const kernel = lowerReduce(this.#context, anchor, exits);
+  #lowerOne(context: LoweringContext, anchor: Node, exits: readonly Node[]): PlannedKernel {
+    if (isNode(anchor, "matmul") && hasProduct(context, anchor))
+      return lowerGemm(context, anchor, exits);
+    if (isNode(anchor, "expert_matmul")) return lowerExpertMatmul(context, anchor, exits);
+    if (isNode(anchor, "sample")) return lowerSample(context, anchor, exits);
+    if (isNode(anchor, "route")) return lowerRoute(context, anchor, exits);
+    if (isNode(anchor, "expert_groups")) return lowerGroups(context, anchor, exits);
+    const kernel = lowerReduce(context, anchor, exits);
     if (kernel === null)
       throw unsupported(
         this.graph,

@@ -24,16 +24,19 @@ import type { Expr } from "../scalar/expr.js";
 import { exprType } from "../ir/element.js";
 import { sameShape } from "../ir/shape.js";
 import { Analysis, roles } from "./analysis.js";
+import type { KernelDesc } from "./desc.js";
 import { mapKernel, readerFor, sourceOf, type LoweringContext } from "./lowering.js";
 import {
   matrixSize,
   Memory,
+  sourceBuffer,
   type Buffer,
   type DerivedWeight,
   type PackedWeight,
   type PlannedKernel,
 } from "./memory.js";
 import { partition, nameIn, type PartitionOptions } from "./partition.js";
+import { Structures } from "./structure.js";
 
 /** The kernels that make one weight; temporaries live only while they run. */
 export interface WeightSteps {
@@ -41,6 +44,73 @@ export interface WeightSteps {
   readonly kernels: readonly PlannedKernel[];
   /** The buffer in which the kernels leave the weight. */
   readonly result: Buffer;
+}
+
+/** The weight program of a model: weights of equal structure share their kernels. */
+export class WeightProgram {
+  readonly #made = new Map<string, MadeWeight>();
+
+  constructor(
+    readonly graph: Graph,
+    readonly options: PartitionOptions,
+    readonly structures = new Structures(),
+  ) {}
+
+  steps(weight: DerivedWeight): WeightSteps {
+    const { key, sources } = this.structures.of(weight.node);
+    const whole = `${packingKey(weight.packed)}|${key}`;
+    const known = this.#made.get(whole);
+    if (known !== undefined) return withSources(this.graph, known, weight, sources);
+    const steps = weightSteps(this.graph, weight, this.options);
+    this.#made.set(whole, { steps, sources });
+    return steps;
+  }
+}
+
+interface MadeWeight {
+  readonly steps: WeightSteps;
+  readonly sources: readonly Node[];
+}
+
+function packingKey(packed: PackedWeight | null): string {
+  if (packed === null) return "";
+  const { layout, k, n, group, stack = 0, key } = packed;
+  return [JSON.stringify(layout), k.id, n.id, group, stack, key].join("|");
+}
+
+/** The kernels of a weight, for another of the same structure. */
+function withSources(
+  graph: Graph,
+  { steps, sources }: MadeWeight,
+  weight: DerivedWeight,
+  others: readonly Node[],
+): WeightSteps {
+  const result: Buffer = { ...steps.result, node: weight.node, name: weight.buffer.name };
+  const places = new Map(sources.map((node, i) => [node, others[i]!]));
+  const buffers = new Map<Buffer, Buffer>([[steps.result, result]]);
+  const descs = new Map<KernelDesc, KernelDesc>();
+  const kernels = steps.kernels.map((kernel) => ({
+    ...kernel,
+    desc: memoised(descs, kernel.desc, (desc) => ({
+      ...desc,
+      label: desc.label.replace(steps.weight.buffer.name, weight.buffer.name),
+    })),
+    buffers: kernel.buffers.map((buffer) =>
+      memoised(buffers, buffer, () => {
+        const node = buffer.place === "source" ? places.get(buffer.node!) : undefined;
+        return node === undefined ? buffer : sourceBuffer(node, nameIn(graph, node));
+      }),
+    ),
+  }));
+  return { weight, kernels, result };
+}
+
+function memoised<K, V>(made: Map<K, V>, key: K, make: (key: K) => V): V {
+  const known = made.get(key);
+  if (known !== undefined) return known;
+  const value = make(key);
+  made.set(key, value);
+  return value;
 }
 
 export function weightSteps(
@@ -179,6 +249,21 @@ function sourcesOf(
 const sameKind = (a: Node, b: Node): boolean =>
   a.op === "constant" && a.dtype === b.dtype && sameShape(a.shape, b.shape);
 
+/** The element of physical column `n`; columns of a group stand side by side. */
+function columnValue(
+  weight: Node,
+  { group, n, columnOf }: Pick<PackedWeight, "group" | "n" | "columnOf">,
+  at: (column: Expr) => Expr,
+): Expr {
+  if (group === 1) return at(columnOf(n, 0));
+  const logical = div(n, int(group));
+  const first = eq(mod(n, int(2)), zero);
+  const [left, right] = [columnOf(logical, 0), columnOf(logical, 1)];
+  // Of a joined weight each has a part of its own: the choice among parts is made here.
+  const joined = below([weight]).some(({ op }) => op === "concat");
+  return joined ? select(first, at(left), at(right)) : at(select(first, left, right));
+}
+
 /** The kernel that packs a weight, or of a stack the one at number `matrix`. */
 function packKernel(
   { context, weight, result }: PackWork,
@@ -201,15 +286,13 @@ function packKernel(
   const k = add(mul(block, int(layout.rows)), row);
   const n = add(mul(panel, int(layout.columns)), column);
   const logical = div(n, int(group));
-  const source =
-    group === 1
-      ? packed.columnOf(n, 0)
-      : select(eq(mod(n, int(2)), zero), packed.columnOf(logical, 0), packed.columnOf(logical, 1));
   const inside = and(lt(k, kExtent), lt(logical, nExtent));
   const whole = packed.stack !== undefined && matrix === null;
   const which = whole ? coord("stack", int(packed.stack)) : int(matrix ?? 0);
   const outermost = packed.stack === undefined ? [] : [which];
-  const value = readerFor(context).at(weight.node, [...outermost, k, source]);
+  const reader = readerFor(context);
+  const at = (column: Expr): Expr => reader.at(weight.node, [...outermost, k, column]);
+  const value = columnValue(weight.node, { ...packed, n }, at);
   const padded = select(inside, value, constant(0, exprType(weight.node.dtype)));
   const inMatrix = linearize(coords, extents);
   const info = { name: matrixSymbol, space: "host", min: 0, divisor: 1 } as const;

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { bundleReport, type Report } from "../../compiler/bundle/report.js";
 import { leastBytes } from "../../compiler/bundle/report-intermediates.js";
-import { braced } from "../../compiler/bundle/report-words.js";
+import { braced, numbered } from "../../compiler/bundle/report-words.js";
 import { lower } from "../../compiler/compile.js";
 import * as ir from "../../compiler/ir/build.js";
 import { matmul } from "../../compiler/ir/build-anchor.js";
@@ -84,6 +84,22 @@ describe("names of modules", () => {
     [["m", "m.a"], "m, m.a"],
     [[], ""],
   ])("%j", (names, text) => expect(braced(names)).toBe(text));
+});
+
+describe("names with numbers", () => {
+  const experts = Array.from({ length: 6 }, (_, i) => [`m.0.e.${i}.up`, `m.0.e.${i}.down`]).flat();
+
+  it("are one where they are a run", () => {
+    expect(numbered(experts)).toEqual(["m.0.e.[0-5].up", "m.0.e.[0-5].down"]);
+    expect(braced(numbered(experts))).toBe("m.0.e.[0-5].{up, down}");
+  });
+
+  it("stay where they are few, or no run", () => {
+    const few = ["m.0.q", "m.1.q", "m.1.k", "n"];
+    expect(numbered(few)).toEqual(few);
+    const gaps = [0, 1, 2, 4].map((i) => `m.${i}.q`);
+    expect(numbered(gaps)).toEqual(gaps);
+  });
 });
 
 describe.each([

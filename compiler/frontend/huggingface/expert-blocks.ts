@@ -86,12 +86,10 @@ export function mixture(
 ): Node {
   const width = b.widthOf(x);
   const all = Array.from({ length: experts }, (_, expert) => names(expert));
-  const stack = (part: keyof b.GatedNames, shape: readonly [number, number]): Node =>
-    stacked(
-      s,
-      all.map((each) => `${each[part]}.weight`),
-      shape,
-    );
+  const stack = (part: keyof b.GatedNames, shape: readonly [number, number]): Node => {
+    const weights = all.map((each) => `${each[part]}.weight`);
+    return s.weights.once(`stack of ${weights[0]!}`, () => stacked(s, weights, shape));
+  };
   const inwards = concat(s.g, [stack("gate", [inner, width]), stack("up", [inner, width])], 1);
   const both = expertMatmul(s.g, x, transpose(s.g, inwards, [0, 2, 1]), chosen);
   const [gate, up] = split(s.g, both, 2, [inner, inner]) as [Node, Node];

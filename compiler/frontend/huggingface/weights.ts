@@ -47,6 +47,8 @@ export class Weights {
   readonly #scales: BlockScales | null;
   readonly #refs = new Map<string, TensorRef>();
   readonly #claimed = new Map<string, ModelTensor>();
+  readonly #made = new Map<string, Node<"constant">>();
+  readonly #derived = new Map<string, Node>();
   readonly #missing: string[] = [];
   readonly #wrong: string[] = [];
 
@@ -111,7 +113,18 @@ export class Weights {
    * @param dtype the only type that it may have; by default any whose values are what they say
    */
   tensor(name: string, shape: readonly number[], random: Random, dtype?: DType): Node<"constant"> {
-    return this.#constant(name, this.#claimed.get(name) ?? this.#claim(name, shape, random, dtype));
+    const known = this.#made.get(name);
+    if (known !== undefined) return known;
+    const node = this.#constant(name, this.#claim(name, shape, random, dtype));
+    this.#made.set(name, node);
+    return node;
+  }
+
+  /** A value that is made of tensors alone, once for all entries. */
+  once(key: string, build: () => Node): Node {
+    const made = this.#derived.get(key) ?? build();
+    this.#derived.set(key, made);
+    return made;
   }
 
   #constant(name: string, claimed: ModelTensor): Node<"constant"> {
