@@ -43,7 +43,7 @@ export const targets: Readonly<Record<string, Target>> = {
     multiplies: ["f32", "f64", "f16", "bf16"],
     // Products of 16-bit types run in f32 on a CPU; the packed weight stays 16 bits wide.
     packing: (dtype) => rowPanels(16, dtype),
-    // The narrowest run of columns that a task computes of many rows (`templates/gemm/cpu.ts`).
+    // The narrowest run of columns for which a task normalises many rows (`templates/gemm/cpu.ts`).
     columnsOfPass: 128,
   },
   sm_80: {

@@ -6,7 +6,7 @@
 import type { GemmDesc } from "../../compiler/kernel/desc.js";
 import type { FamilyTemplate, KernelText } from "../../compiler/kernel/family.js";
 import type { Expr } from "../../compiler/scalar/expr.js";
-import { isContiguous, linearIn } from "../../compiler/codegen/affine.js";
+import { isContiguous, linearIn, type Linear } from "../../compiler/codegen/affine.js";
 import { CEmitter, type Binding, type Block } from "../../compiler/codegen/c/emitter.js";
 import {
   cModule,
@@ -37,8 +37,9 @@ import { dtypes } from "../../compiler/ir/dtype.js";
 export interface GemmCpuConfig {
   /** Rows of a task at most: a multiple of the tallest tile. */
   readonly rows: number;
-  /** Panels of 16 columns of a task, at most and, where there are rows enough, at least. */
+  /** Panels of 16 columns of a task, at most. */
   readonly panels: number;
+  /** At least, where there are rows enough: every task evaluates A's prologue for its rows. */
   readonly leastPanels: number;
   /** Tasks to aim at: enough to keep the threads of a large machine busy. */
   readonly tasks: number;
@@ -124,7 +125,10 @@ function gridOf(desc: GemmDesc, config: GemmCpuConfig): Grid {
   // With few rows a task is memory traffic: about 128 KiB of B are worth a task, and four panels
   // pass side by side.
   const few = le(desc.mExtent, int(tallestTile));
-  const least = select(few, ceilDiv(int(2048), desc.kExtent), int(config.leastPanels));
+  // Few tasks of rows are made up for by narrow ones, where A costs them nothing but reading.
+  const narrow = rowsInMemory(desc) === null ? config.leastPanels : config.leastPanels / 2;
+  const many = select(le(rowTasks, int(2)), int(narrow), int(config.leastPanels));
+  const least = select(few, ceilDiv(int(2048), desc.kExtent), many);
   const multiple = select(few, int(4), int(2));
   const whole = mul(ceilDiv(max(wanted, least), multiple), multiple);
   const panelsPerTask = min(whole, int(config.panels));
@@ -206,20 +210,23 @@ function presentRows(emitter: CEmitter, { rows }: GemmDesc, batch: Block): strin
   return emitter.value(rows, batch);
 }
 
-/** Rows of A that need no prologue are read where they are. */
+/** Where the row m of A begins, if rows need no prologue and can be read where they are. */
+function rowsInMemory({ a, k, m, dtype }: GemmDesc): (Linear & { readonly buffer: string }) | null {
+  if (!isOp(a, "load") || a.type !== dtype || (dtype !== "f32" && dtype !== "f64")) return null;
+  const offset = a.args[0]!;
+  const rows = isContiguous(offset, k) ? linearIn(linearIn(offset, k)!.base, m) : null;
+  return rows === null ? null : { ...rows, buffer: a.attr.buffer };
+}
+
+/** The rows that tiles read from memory; the others go through scratch. */
 function leftRows(emitter: CEmitter, desc: GemmDesc, batch: Block, real: string): string {
-  const { a, k, m, dtype } = desc;
-  const evaluated = `const ${real}* const x = a;\n  const int64_t ldx = 0, whole = 0;`;
-  if (!isOp(a, "load") || a.type !== dtype || (dtype !== "f32" && dtype !== "f64"))
-    return evaluated;
-  const row = isContiguous(a.args[0]!, k) ? linearIn(a.args[0]!, k)!.base : null;
-  const rows = row === null ? null : linearIn(row, m);
-  if (rows === null) return evaluated;
+  const rows = rowsInMemory(desc);
+  if (rows === null) return `const ${real}* const x = a;\n  const int64_t ldx = 0, whole = 0;`;
   emitter.mark([rows.base, rows.stride]);
   const [base, stride] = [rows.base, rows.stride].map((expr) => emitter.value(expr, batch));
   return [
-    `const int64_t ldx = ${stride}, whole = farrier_whole_${tileStorage(dtype)}(rows);`,
-    `  const ${real}* const x = ${emitter.pointer(a.attr.buffer)} + ${base} + m0 * ldx;`,
+    `const int64_t ldx = ${stride}, whole = farrier_whole_${tileStorage(desc.dtype)}(rows);`,
+    `  const ${real}* const x = ${emitter.pointer(rows.buffer)} + ${base} + m0 * ldx;`,
   ].join("\n");
 }
 

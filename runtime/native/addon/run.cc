@@ -86,6 +86,15 @@ struct Run {
   }
 };
 
+// runHere(exec, spec): void: on the CPU, on JavaScript's own thread.
+Napi::Value run_here(const Napi::CallbackInfo& info) {
+  auto* exec = raw<farrier_exec>(info[0]);
+  const Run r(info[1].As<Napi::Object>());
+  check(info.Env(), farrier_run(exec, r.inputs.data(), r.inputs.size(), r.outputs.data(), r.outputs.size(), r.workspace, r.workspace_bytes, r.stream));
+  check(info.Env(), farrier_exec_status(exec));
+  return info.Env().Undefined();
+}
+
 // run(exec, spec, graph | null): Promise<void>: uploads, runs or launches the graph, waits, downloads.
 Napi::Value run(const Napi::CallbackInfo& info) {
   auto* exec = raw<farrier_exec>(info[0]);
@@ -151,6 +160,7 @@ void add_run(Napi::Env env, Napi::Object exports) {
   add("createExec", create_exec);
   add("workspace", workspace);
   add("run", run);
+  add("runHere", run_here);
   add("capture", capture);
   add("profile", profile);
 }
