@@ -6,12 +6,19 @@
 import { attention, matmul } from "../ir/build-anchor.js";
 import { broadcastTo, concat, reshape, slice, transpose } from "../ir/build.js";
 import { weightNodes } from "../ir/cones.js";
-import { isNode, topological, type Graph, type GraphBuilder, type Node } from "../ir/graph.js";
+import {
+  isNode,
+  topological,
+  usersOf,
+  type Graph,
+  type GraphBuilder,
+  type Node,
+} from "../ir/graph.js";
 import { constValue, coord, isConst } from "../scalar/build.js";
 import type { Expr } from "../scalar/expr.js";
 import { substituteNodes } from "../rewrite/substitute.js";
 import { absorbing, type AbsorbedSizes } from "./absorb-cost.js";
-import { dependsOn, placeOf, segmentsOf, type Place, type Segment } from "./absorb-trace.js";
+import { dependsOn, moves, placeOf, segmentsOf, type Place, type Segment } from "./absorb-trace.js";
 import { continues, rowsNode, rowsOf, weightNode, type Rows } from "./absorb-view.js";
 import type { Pass } from "./pass.js";
 
@@ -104,6 +111,23 @@ function foundAt(node: Node<"attention">, weights: ReadonlySet<Node>): Found | n
     return null;
   if (!isProduct(value) || !keys.some((part) => isProduct(part!))) return null;
   return { node, keys: keys as Part[], values: value };
+}
+
+/** Whether keys and values are made for `node` alone: otherwise their products stay, and cost what they did. */
+function isOnlyFor({ node, keys, values }: Found, graph: Graph): boolean {
+  const users = usersOf(graph);
+  const kept = new Set<Node>(graph.outputs.map((output) => output.node));
+  const made = [...keys.filter(isProduct), values].map(({ segment }) => segment.place.node);
+  const above = new Set<Node>(made);
+  for (const each of above) {
+    if (kept.has(each)) return false;
+    for (const user of users.get(each) ?? []) {
+      if (user === node) continue;
+      if (!moves(user)) return false;
+      above.add(user);
+    }
+  }
+  return true;
 }
 
 /** Parts in the order in which memory has them, so that one view serves as many as possible. */
@@ -215,7 +239,7 @@ export const absorbLatent: Pass = {
     for (const node of topological(graph)) {
       if (!isNode(node, "attention")) continue;
       const found = foundAt(node, weights);
-      if (found === null || !absorbing(sizesOf(found))) continue;
+      if (found === null || !isOnlyFor(found, graph) || !absorbing(sizesOf(found))) continue;
       const made = absorbed(graph, found);
       if (made !== null) replacements.set(node, made);
     }

@@ -16,6 +16,9 @@ export interface Place {
 
 const moved = new Set<OpName>(["reshape", "transpose", "broadcast", "slice", "concat"]);
 
+/** Whether elements of a node are elements of its inputs. */
+export const moves = ({ op }: Node): boolean => moved.has(op) || op === "cast";
+
 interface Trace {
   readonly value: Expr;
   readonly places: ReadonlyMap<Expr, Place>;
