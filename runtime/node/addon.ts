@@ -74,6 +74,8 @@ export interface Addon {
   createExec(weights: Handle, entry: string, state: Handle | null): Handle;
   workspace(exec: Handle, inputs: readonly TensorArgument[]): { plan: number; bytes: number };
   run(exec: Handle, spec: RunSpec, graph: Handle | null): Promise<void>;
+  /** On the CPU: returns when it is done. */
+  runHere(exec: Handle, spec: RunSpec): void;
   capture(exec: Handle, spec: RunSpec): Promise<Handle>;
   profile(exec: Handle, spec: RunSpec, repeats: number): Promise<Float64Array>;
   release(handle: Handle): void;

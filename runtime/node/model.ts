@@ -10,6 +10,7 @@ import type {
 import { openDevice, type DeviceInfo, type OpenDevice } from "./device.js";
 import { elementType } from "./dtypes.js";
 import { badInput, call, callAsync } from "./errors.js";
+import { Pace } from "./pace.js";
 import { Slots, type Slot } from "./slots.js";
 import { filled, type Tensor, toTensor, type TensorLike } from "./tensor.js";
 
@@ -90,6 +91,7 @@ export class Model {
   readonly #weights: Handle;
   readonly #device: OpenDevice;
   readonly #slots: Slots;
+  readonly #pace = new Pace();
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
 
@@ -170,7 +172,7 @@ export class Model {
       const { slot, spec, outputs } = this.#prepare(entry, inputs, options);
       if (options.graph === true && this.device.type === "cuda")
         slot.graph ??= await addon().capture(slot.exec, spec);
-      await addon().run(slot.exec, spec, options.graph === true ? (slot.graph ?? null) : null);
+      await this.#start(entry, slot, spec, options);
       return Object.fromEntries(
         outputs
           .map((tensor, i) => [entry.outputs[i]?.name ?? "", tensor] as const)
@@ -229,6 +231,18 @@ export class Model {
     });
     this.#last = result.catch(() => undefined);
     return result;
+  }
+
+  /** One run: where depends on how long it takes. */
+  async #start(entry: EntryInfo, slot: Slot, spec: RunSpec, options: RunOptions): Promise<void> {
+    if (this.device.type !== "cpu")
+      return addon().run(slot.exec, spec, options.graph === true ? (slot.graph ?? null) : null);
+    const shapes = `${entry.name}|${spec.inputs.map(({ shape }) => shape.join(",")).join("|")}`;
+    const here = this.#pace.here(shapes);
+    const start = performance.now();
+    if (here) addon().runHere(slot.exec, spec);
+    else await addon().run(slot.exec, spec, null);
+    this.#pace.took(shapes, performance.now() - start, here);
   }
 
   /** Inputs as tensors in the entry's order; those left out are filled. */
