@@ -66,6 +66,13 @@ export const isFloat = (dtype: DType): boolean => dtypes[dtype].kind === "float"
 export const isInteger = (dtype: DType): boolean =>
   dtypes[dtype].kind === "int" || dtypes[dtype].kind === "uint";
 
+/** The lowest and the highest value of an integer type. */
+export function integerBounds(dtype: DType): readonly [bigint, bigint] {
+  const { bits, kind } = dtypes[dtype];
+  const half = 2n ** BigInt(bits - 1);
+  return kind === "uint" ? [0n, 2n * half - 1n] : [-half, half - 1n];
+}
+
 /** Bytes that `elements` values of `dtype` occupy, packed. */
 export function byteSize(dtype: DType, elements: number): number {
   return Math.ceil((elements * dtypes[dtype].bits) / 8);

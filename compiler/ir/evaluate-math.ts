@@ -1,5 +1,5 @@
 /** Reference evaluation of reductions, normalisations and products, in double precision. */
-import { isFloat } from "./dtype.js";
+import { integerBounds, isFloat, type DType } from "./dtype.js";
 import type { ReduceKind } from "./ops.js";
 import {
   countOf,
@@ -55,12 +55,13 @@ const floatFolds: { readonly [K in ReduceKind]: Fold<number> } = {
   min: { start: Infinity, step: Math.min },
 };
 
-const integerFolds: { readonly [K in ReduceKind]: Fold<bigint | null> } = {
-  sum: { start: 0n, step: (a, b) => a! + b! },
-  mean: { start: 0n, step: (a, b) => a! + b! },
-  prod: { start: 1n, step: (a, b) => BigInt.asIntN(64, a! * b!) },
-  max: { start: null, step: (a, b) => (a === null ? b : largest(a, b!)) },
-  min: { start: null, step: (a, b) => (a === null ? b : smallest(a, b!)) },
+/** Of no elements, the extreme is the type's own bound, as it is an infinity of floats. */
+const integerFolds: { readonly [K in ReduceKind]: (dtype: DType) => Fold<bigint> } = {
+  sum: () => ({ start: 0n, step: (a, b) => a + b }),
+  mean: () => ({ start: 0n, step: (a, b) => a + b }),
+  prod: () => ({ start: 1n, step: (a, b) => BigInt.asIntN(64, a * b) }),
+  max: (dtype) => ({ start: integerBounds(dtype)[0], step: largest }),
+  min: (dtype) => ({ start: integerBounds(dtype)[1], step: smallest }),
 };
 
 export function reduced(
@@ -71,12 +72,12 @@ export function reduced(
 ): TensorValue {
   const data = newData(x.dtype, countOf(shape));
   if (!isFloat(x.dtype)) {
-    const { start, step } = integerFolds[kind];
-    const totals = new Array<bigint | null>(data.length).fill(start);
+    const { start, step } = integerFolds[kind](x.dtype);
+    const totals = new Array<bigint>(data.length).fill(start);
     forEachTarget(x.shape, axes, (index, target) => {
       totals[target] = step(totals[target]!, integerAt(x, index));
     });
-    totals.forEach((total, i) => setInteger(data, i, total ?? 0n, x.dtype));
+    totals.forEach((total, i) => setInteger(data, i, total, x.dtype));
     return { dtype: x.dtype, shape, data };
   }
   const { start, step } = floatFolds[kind];

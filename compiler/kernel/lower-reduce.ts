@@ -1,6 +1,6 @@
 /** Reductions, softmax and normalisations: stages along one axis. */
 import { delinearize } from "../ir/element.js";
-import { isFloat } from "../ir/dtype.js";
+import { integerBounds, isFloat, isInteger } from "../ir/dtype.js";
 import { isNode, type Node } from "../ir/graph.js";
 import type { ReduceKind } from "../ir/ops.js";
 import {
@@ -9,15 +9,18 @@ import {
   constant,
   coord,
   div,
+  eq,
   mul,
   one,
   param,
+  select,
   sub,
   unary,
   zero,
 } from "../scalar/build.js";
 import type { Expr } from "../scalar/expr.js";
 import { someExpr } from "../scalar/expr.js";
+import { rangeOf } from "../scalar/range.js";
 import { rawName, type ReduceDesc, type Stage } from "./desc.js";
 import { blocked, epilogue, readerFor, type LoweringContext } from "./lowering.js";
 import { OperandNames, type PlannedKernel } from "./memory.js";
@@ -108,9 +111,19 @@ function plainReduction(context: LoweringContext, node: Node<"reduce">): Reducti
     prod: "prod",
   };
   const total = raw("r", x);
-  const finish = node.attrs.kind === "mean" ? div(total, cast(axisExtent, x.type)) : total;
+  const whole = node.attrs.kind === "mean" ? div(total, cast(axisExtent, x.type)) : total;
+  const finish = ofNothing(node, axisExtent, whole);
   const stages: Stage[] = [{ name: "r", kind: kinds[node.attrs.kind], body: x, finish }];
   return { rows, stages, point: { coords: rows.row, value: param("r", x.type), guard: null } };
+}
+
+/** The extreme of no integers is the bound of their type, which accumulators are wider than. */
+function ofNothing({ attrs, dtype }: Node<"reduce">, extent: Expr, total: Expr): Expr {
+  const extreme = attrs.kind === "max" || attrs.kind === "min";
+  if (!isInteger(dtype) || !extreme || rangeOf(extent).min > 0) return total;
+  const [lowest, highest] = integerBounds(dtype);
+  const bound = constant(BigInt.asIntN(64, attrs.kind === "max" ? lowest : highest), total.type);
+  return select(eq(extent, zero), bound, total);
 }
 
 function softmaxReduction(context: LoweringContext, node: Node<"softmax">): Reduction {

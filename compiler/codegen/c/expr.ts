@@ -72,9 +72,9 @@ function bitcast(value: string, from: DType, to: DType): string {
   if (bitNames[from] !== undefined) return `${cast}farrier_bits_${bitNames[from]}(${value})`;
   if (bitNames[to] !== undefined) return `farrier_${bitNames[to]}_bits(${value})`;
   // 16-bit floats are held as f32, so their bits are those of the stored form.
-  if (from === "f16" || from === "bf16") return `${cast}farrier_f32_to_${from}(${value})`;
-  if (to === "f16" || to === "bf16") return `farrier_${to}_to_f32((uint16_t)${value})`;
-  return `${cast}${value}`;
+  const stored = from === "f16" || from === "bf16" ? `farrier_f32_to_${from}(${value})` : value;
+  if (to === "f16" || to === "bf16") return `farrier_${to}_to_f32((uint16_t)${stored})`;
+  return `${cast}${stored}`;
 }
 
 const leaf: Spell = (_, node) => {

@@ -9,6 +9,7 @@ interface Values {
   readonly string: string;
   readonly ints: readonly bigint[];
   readonly floats: readonly number[];
+  readonly strings: readonly string[];
   readonly tensor: OnnxTensor;
   readonly graph: OnnxGraph;
 }
@@ -65,6 +66,10 @@ export class Attributes {
 
   floats(name: string): readonly number[] | undefined {
     return this.#value(name, "floats");
+  }
+
+  strings(name: string): readonly string[] | undefined {
+    return this.#value(name, "strings");
   }
 
   tensor(name: string): OnnxTensor | undefined {

@@ -7,15 +7,21 @@ import * as control from "./operators/control.js";
 import * as convolution from "./operators/convolution.js";
 import { Einsum } from "./operators/einsum.js";
 import * as elementwise from "./operators/elementwise.js";
+import * as image from "./operators/image.js";
 import * as index from "./operators/index.js";
 import * as linalg from "./operators/linalg.js";
 import { LinearAttention } from "./operators/linear-attention.js";
+import * as loss from "./operators/loss.js";
 import * as movement from "./operators/movement.js";
 import * as normalisation from "./operators/normalisation.js";
 import * as order from "./operators/order.js";
+import * as pooling from "./operators/pooling.js";
 import * as quantise from "./operators/quantise.js";
+import * as recurrent from "./operators/recurrent.js";
 import * as reduction from "./operators/reduction.js";
+import * as resize from "./operators/resize.js";
 import * as shape from "./operators/shape.js";
+import * as signal from "./operators/signal.js";
 
 export interface OperatorEntry {
   readonly run: Operator;
@@ -54,8 +60,14 @@ const { Constant, ConstantOfShape, EyeLike, Range, Shape, Size, Trilu } = shape;
 const { Dropout, If, Loop, Scan } = control;
 const { Attention, FlexAttention, RotaryEmbedding, TensorScatter } = attention;
 const { BitCast, Cast, CastLike } = casts;
-const { AveragePool, CausalConvWithState, Conv, ConvInteger, ConvTranspose } = convolution;
-const { GlobalAveragePool, GlobalMaxPool, MaxPool, QLinearConv } = convolution;
+const { CausalConvWithState, Conv, ConvInteger, ConvTranspose, QLinearConv } = convolution;
+const { AveragePool, GlobalAveragePool, GlobalLpPool, GlobalMaxPool, LpPool, LRN } = pooling;
+const { MaxPool, MaxUnpool } = pooling;
+const { AffineGrid, CenterCropPad, Col2Im, Det, GridSample } = image;
+const { NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss } = loss;
+const { GRU, LSTM, ReverseSequence, RNN } = recurrent;
+const { Resize, Upsample } = resize;
+const { BlackmanWindow, DFT, HammingWindow, HannWindow, MelWeightMatrix, STFT } = signal;
 const { DequantizeLinear, DynamicQuantizeLinear, QLinearMatMul, QuantizeLinear } = quantise;
 
 const standard: Entries = {
@@ -69,6 +81,16 @@ const standard: Entries = {
   ...from(1, { Softplus, Softsign, SpaceToDepth, Split, Sqrt, Squeeze, Sub, Sum, Tanh, Tile }),
   ...from(1, { AveragePool, Conv, ConvTranspose, GlobalAveragePool, GlobalMaxPool, Loop, MaxPool }),
   ...from(1, { TopK, Transpose, Unsqueeze, Xor }),
+  ...from(1, { GlobalLpPool, GRU, LpPool, LRN, LSTM, RNN }),
+  Upsample: { run: Upsample, since: 7, until: 9 },
+  ...from(9, { MaxUnpool }),
+  ...from(10, { Resize, ReverseSequence }),
+  ...from(11, { Det }),
+  ...from(12, { NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss }),
+  ...from(16, { GridSample }),
+  ...from(17, { BlackmanWindow, DFT, HammingWindow, HannWindow, MelWeightMatrix, STFT }),
+  ...from(18, { CenterCropPad, Col2Im }),
+  ...from(20, { AffineGrid }),
   ...from(7, { Acos, Asin, Atan, Cos, Sin, Tan }),
   ...from(8, { Expand, Scan }),
   ...from(9, { Compress, NonZero }),

@@ -127,8 +127,22 @@ const real: Case["results"] = [
 const cases: readonly Case[] = [
   { type: "f32", results: [...real, ["bits", (a) => build.bitcast(a, "i32")]] },
   { type: "f64", results: [...real, ["bits", (a) => build.bitcast(a, "i64")]] },
-  { type: "f16", results: [...casts, ["bits", (a) => build.bitcast(a, "u16")]] },
-  { type: "bf16", results: [...casts, ["bits", (a) => build.bitcast(a, "u16")]] },
+  {
+    type: "f16",
+    results: [
+      ...casts,
+      ["bits", (a) => build.bitcast(a, "u16")],
+      ["as bf16", (a) => build.bitcast(a, "bf16")],
+    ],
+  },
+  {
+    type: "bf16",
+    results: [
+      ...casts,
+      ["bits", (a) => build.bitcast(a, "u16")],
+      ["as f16", (a) => build.bitcast(a, "f16")],
+    ],
+  },
   { type: "i32", results: [...whole, ["bits", (a) => build.bitcast(a, "f32")]] },
   ...(["i8", "i16", "i64", "u8", "u32"] as const).map((type) => ({ type, results: whole })),
   {

@@ -1,5 +1,5 @@
 /** What a query sees: as a score body, and as a tensor that is added to the scores. */
-import { broadcastTo, cast, constantScalar, iota, reshape } from "../../../ir/build.js";
+import { broadcastTo, cast, concat, constantScalar, iota, reshape } from "../../../ir/build.js";
 import { isFloat } from "../../../ir/dtype.js";
 import { broadcastCoords, exprType, linearize } from "../../../ir/element.js";
 import type { Node } from "../../../ir/graph.js";
@@ -18,6 +18,9 @@ export interface Masks {
   readonly lengths: Node | undefined;
   /** Keys that came before the first query. */
   readonly past: Expr | undefined;
+  /** Keys before and after its own place that a query sees; null for all. */
+  readonly left: number | null;
+  readonly right: number | null;
   readonly softcap: number;
   readonly query: Node;
   readonly key: Node;
@@ -54,7 +57,7 @@ const [batch, head, query, key] = ["b", "h", "q", "k"].map((name) => e.param(nam
 
 /** The score of a key, with the tensors that it loads. */
 export function scoreBody(masks: Masks): { score: Expr; loads: readonly Node[] } {
-  const { mask, causal, lengths, past, softcap } = masks;
+  const { mask, causal, lengths, past, left, right, softcap } = masks;
   const loads: Node[] = [];
   const loaded = (x: Node, offset: Expr): Expr => {
     loads.push(x);
@@ -63,12 +66,19 @@ export function scoreBody(masks: Masks): { score: Expr; loads: readonly Node[] }
   const cap = e.constant(Math.fround(softcap), "f32");
   let body = softcap === 0 ? score : e.mul(e.unary("tanh", e.div(score, cap)), cap);
   let visible = e.yes;
+  const see = (condition: Expr): void => {
+    visible = e.and(visible, condition);
+  };
+  let first = past ?? e.zero;
   if (lengths !== undefined) {
     const length = e.cast(loaded(lengths, batch), "i64");
-    visible = e.lt(key, length);
-    const first = e.sub(length, masks.query.shape[2]!);
-    if (causal) visible = e.and(visible, e.le(key, e.add(query, first)));
-  } else if (causal) visible = e.le(key, past === undefined ? query : e.add(query, past));
+    see(e.lt(key, length));
+    first = e.sub(length, masks.query.shape[2]!);
+  }
+  const place = e.add(query, first);
+  if (causal) see(e.le(key, place));
+  if (left !== null) see(e.le(e.sub(place, e.int(left)), key));
+  if (right !== null) see(e.le(key, e.add(place, e.int(right))));
   if (mask !== undefined) {
     const offset = linearize(broadcastCoords(mask.shape, [batch, head, query, key]), mask.shape);
     const value = loaded(mask, offset);
@@ -90,7 +100,7 @@ const shorter = ({ mask, key: keys }: Masks): boolean =>
 /** What is added to the scores: minus infinity where a key is not seen. Null for nothing. */
 export function visibleBias(call: Call, masks: Masks, scores: Node): Node | null {
   const { g } = call;
-  const { mask, causal, lengths, past } = masks;
+  const { mask, causal, lengths, past, left, right } = masks;
   const plane = scores.shape;
   const [places, keys] = [iota(g, plane, 2), iota(g, plane, 3)];
   const [none, minus] = [scalarLike(g, scores, 0), scalarLike(g, scores, -Infinity)];
@@ -99,22 +109,28 @@ export function visibleBias(call: Call, masks: Masks, scores: Node): Node | null
     bias = apply(g, "select", visible, bias ?? none, minus);
   };
   if (mask !== undefined) {
-    if (shorter(masks))
-      throw call.unsupported("the scores of a mask that is shorter than the keys");
-    const shown = broadcastTo(g, mask, plane);
+    const shown = broadcastTo(g, shorter(masks) ? widened(call, masks, mask) : mask, plane);
     if (mask.dtype === "bool") hide(shown);
     else bias = cast(g, shown, scores.dtype);
   }
   const length = lengths && reshape(g, cast(g, lengths, "i64"), [plane[0]!, 1, 1, 1]);
   if (length !== undefined) hide(apply(g, "lt", keys, length));
-  if (causal) {
-    const first =
-      length === undefined
-        ? past === undefined
-          ? constantScalar(g, "i64", 0)
-          : dimensions(g, [past], 0)
-        : apply(g, "sub", length, dimensions(g, [plane[2]!], 0));
-    hide(apply(g, "le", keys, apply(g, "add", places, first)));
-  }
+  const first =
+    length === undefined
+      ? dimensions(g, [past ?? e.zero], 0)
+      : apply(g, "sub", length, dimensions(g, [plane[2]!], 0));
+  const behind = apply(g, "sub", apply(g, "add", places, first), keys);
+  const number = (value: number): Node => constantScalar(g, "i64", value);
+  if (causal) hide(apply(g, "le", number(0), behind));
+  if (left !== null) hide(apply(g, "le", behind, number(left)));
+  if (right !== null) hide(apply(g, "le", number(-right), behind));
   return bias;
+}
+
+/** The mask up to the last key: what it does not reach is hidden. */
+function widened({ g }: Call, { key: keys }: Masks, mask: Node): Node {
+  const missing = e.sub(keys.shape[2]!, mask.shape[3]!);
+  const shape = mask.shape.map((dim, axis) => (axis === 3 ? missing : dim));
+  const filler = constantScalar(g, mask.dtype, mask.dtype === "bool" ? 0 : -Infinity);
+  return concat(g, [mask, broadcastTo(g, filler, shape)], 3);
 }

@@ -77,13 +77,18 @@ export function Attention(call: Call): readonly Node[] {
     causal: attrs.flag("is_causal"),
     lengths,
     past: past?.shape[2],
+    left: windowSide(call, "left_window_size"),
+    right: windowSide(call, "right_window_size"),
     softcap,
     query,
     key: k,
   };
   attrs.ignore("softmax_precision");
   const mode = attrs.int("qk_matmul_output_mode", 0);
-  const y = attention(g, query, k, v, { scale, ...scoreBody(masks) });
+  const y =
+    query.dtype === "f64"
+      ? spelledOut(call, masks, scale, v)
+      : attention(g, query, k, v, { scale, ...scoreBody(masks) });
   const outputs = [flat ? joined(call, y) : y, k, v];
   return call.wants(3) ? [...outputs, productAt(call, masks, scale, mode)] : outputs;
 }
@@ -95,6 +100,19 @@ function checkLengths(call: Call, lengths: Node | undefined, keys: Expr): void {
   const bad = values?.find((value) => value < 0 || value > most);
   if (bad !== undefined)
     throw call.error("E_ATTENTION", `a sequence of ${bad} keys, there are ${most} at most`);
+}
+
+/** How far to one side of its place a query sees; null for all the way. */
+function windowSide(call: Call, name: string): number | null {
+  const size = call.version >= 25 ? call.attrs.int(name, -1) : -1;
+  if (size < -1) throw call.attrs.invalid(name, `expected -1 or more, found ${size}`);
+  return size === -1 ? null : size;
+}
+
+/** In f64, which no kernel of attention computes in. */
+function spelledOut(call: Call, masks: Masks, scale: number, value: Node): Node {
+  const shares = productAt(call, masks, scale, 3);
+  return matmul(call.g, shares, repeatedHeads(call, value, masks.query.shape[1]!));
 }
 
 /** What becomes of the product of queries and keys up to a stage: 0 none, 3 softmax. */

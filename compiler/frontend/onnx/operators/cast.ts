@@ -50,7 +50,8 @@ const overflows: Partial<Record<DType, Overflow>> = {
   e5m2fnuz: { bound: 61440, holds: false },
 };
 
-function unsaturated(call: Call, x: Node, dtype: DType): Node {
+/** Rounded to a format of 8 bits, where what is too large is not kept at the largest value. */
+export function unsaturated(call: Call, x: Node, dtype: DType): Node {
   const { g } = call;
   const limit = overflows[dtype];
   if (limit === undefined) return cast(g, x, dtype);

@@ -45,7 +45,18 @@ export function Loop(call: Call): readonly Node[] {
     scans.forEach((scan, i) => scan.push(unsqueeze(g, results[carried + i]!, [0])));
     goes = round + 1 >= limit || (again !== undefined && truth(call, again));
   }
+  if (scans.some((scan) => scan.length === 0)) return [...state, ...emptyScans(call, body, state)];
   return [...state, ...scans.map((scan) => stacked(call, scan, 0))];
+}
+
+/** Of no rounds: as many axes as a round would have given, the first of extent 0. */
+function emptyScans(call: Call, body: OnnxGraph, state: readonly Node[]): Node[] {
+  const { g } = call;
+  const round = [constantScalar(g, "i64", 0), constantScalar(g, "bool", true), ...state];
+  return call
+    .runSubgraph(body, round)
+    .slice(1 + state.length)
+    .map((each) => broadcastTo(g, constantScalar(g, each.dtype, 0), [0, ...each.shape]));
 }
 
 function truth(call: Call, condition: Node): boolean {

@@ -5,8 +5,6 @@ import {
   cast,
   concat,
   constantScalar,
-  iota,
-  literal,
   reshape,
   slice,
   transpose,
@@ -15,9 +13,9 @@ import type { Node } from "../../../ir/graph.js";
 import { printShape } from "../../../ir/shape.js";
 import { add, div, int, isConst, mod, mul, one } from "../../../scalar/build.js";
 import type { Call } from "../call.js";
-import { apply, product, reduceKept, scalarLike } from "./common.js";
+import { apply, product, scalarLike } from "./common.js";
 import { difference, quantized } from "./quantise.js";
-import { lowest, slices, windowOf, type Window } from "./windows.js";
+import { slices, windowOf, type Window } from "./windows.js";
 
 /** Weights [out, in / groups, ...kernel] on [batch, in, ...]. */
 function convolved(call: Call, x: Node, weight: Node, window: Window, groups: number): Node {
@@ -141,19 +139,35 @@ export function ConvTranspose(call: Call): Node {
     const half = auto === "SAME_LOWER" ? Math.ceil(spare / 2) : Math.floor(spare / 2);
     return [half, total - half - extra[i]!] as const;
   });
-  // What is cut off a full correlation is padding that is not there.
+  // What is cut off a full correlation is padding that is not there; what is cut beyond it, results.
   const before = spans.map((span, i) => span - 1 - cut[i]![0]);
   const after = spans.map((span, i) => span - 1 - cut[i]![1]);
+  const spare = (n: number): number => Math.max(0, -n);
   const spread = sizes.map((size, i) => (size - 1) * strides[i]! + 1);
   const counts = full.map((length, i) => length - cut[i]![0] - cut[i]![1]);
-  if ([...before, ...after].some((n) => n < 0))
-    throw call.unsupported("a transposed convolution that cuts more than its kernel adds");
-  const window = { kernel, strides: ones, dilations, before, after, sizes: spread, counts };
-  return biased(
+  if (counts.some((count) => count < 1))
+    throw call.error("E_CONV", `a result of [${counts.join(", ")}]`);
+  const window = {
+    kernel,
+    strides: ones,
+    dilations,
+    before: before.map((n) => n + spare(n)),
+    after: after.map((n) => n + spare(n)),
+    sizes: spread,
+    counts: counts.map((count, i) => count + spare(before[i]!) + spare(after[i]!)),
+  };
+  const whole = convolved(
     call,
-    convolved(call, spreadOut(call, x, strides), turned(call, weight, groups), window, groups),
-    bias,
+    spreadOut(call, x, strides),
+    turned(call, weight, groups),
+    window,
+    groups,
   );
+  const y = counts.reduce<Node>((part, count, i) => {
+    const start = spare(before[i]!);
+    return slice(call.g, part, { axis: i + 2, start, end: start + count });
+  }, whole);
+  return biased(call, y, bias);
 }
 
 /** stride - 1 zeros between neighbours. */
@@ -190,72 +204,6 @@ function turned(call: Call, weight: Node, groups: number): Node {
   const order = [0, 2, 1, ...kernel.map((_, i) => i + 3)];
   return reshape(g, transpose(g, apart, order), [mul(per!, int(groups)), each, ...kernel]);
 }
-
-export function MaxPool(call: Call): readonly Node[] {
-  const { g, attrs } = call;
-  const x = call.input(0);
-  const window = windowOf(call, x);
-  const columnMajor = attrs.flag("storage_order");
-  const parts = slices(call, x, window, lowest(x.dtype));
-  const best = parts.reduce((a, b) => apply(g, "max", a, b));
-  if (!call.wants(1)) return [best];
-  const places = slices(call, positions(call, x, columnMajor), window, 0);
-  let [value, place] = [parts[0]!, places[0]!];
-  parts.slice(1).forEach((part, i) => {
-    const better = apply(g, "gt", part, value);
-    place = apply(g, "select", better, places[i + 1]!, place);
-    value = apply(g, "max", value, part);
-  });
-  return [value, place];
-}
-
-/** The offset of each element in the whole tensor. */
-function positions(call: Call, x: Node, columnMajor: boolean): Node {
-  const { g } = call;
-  const axes = x.shape.map((_, axis) => axis);
-  const spatial = axes.slice(2);
-  const order = columnMajor ? [...axes.slice(0, 2), ...spatial.reverse()] : axes;
-  let offset: Node = constantScalar(g, "i64", 0);
-  for (const axis of order) {
-    const size = constantScalar(g, "i64", call.extent(x.shape[axis]!, "an axis"));
-    offset = apply(g, "add", apply(g, "mul", offset, size), iota(g, x.shape, axis));
-  }
-  return offset;
-}
-
-export function AveragePool(call: Call): Node {
-  const { g, attrs } = call;
-  const x = call.input(0);
-  const window = windowOf(call, x);
-  const includes = attrs.flag("count_include_pad");
-  const total = slices(call, x, window, 0).reduce((a, b) => apply(g, "add", a, b));
-  const counts = window.sizes.map((size, i): Node => {
-    const { before, after, strides, dilations, kernel } = window;
-    const [low, high] = includes
-      ? [0, before[i]! + size + after[i]!]
-      : [before[i]!, before[i]! + size];
-    const met = Array.from({ length: window.counts[i]! }, (_, n) => {
-      const at = Array.from({ length: kernel[i]! }, (_, j) => n * strides[i]! + j * dilations[i]!);
-      return at.filter((place) => place >= low && place < high).length;
-    });
-    const shape = total.shape.map((_, axis) => (axis === i + 2 ? met.length : 1));
-    return literal(g, x.dtype, shape, met);
-  });
-  return apply(
-    g,
-    "div",
-    total,
-    counts.reduce((a, b) => apply(g, "mul", a, b)),
-  );
-}
-
-const spatialAxes = (x: Node): number[] => x.shape.map((_, axis) => axis).slice(2);
-
-export const GlobalAveragePool = (call: Call): Node =>
-  reduceKept(call.g, "mean", call.input(0), spatialAxes(call.input(0)));
-
-export const GlobalMaxPool = (call: Call): Node =>
-  reduceKept(call.g, "max", call.input(0), spatialAxes(call.input(0)));
 
 /** Each channel's own filter over what came before, with the last elements as state. */
 export function CausalConvWithState(call: Call): readonly Node[] {

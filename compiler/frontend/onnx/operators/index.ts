@@ -145,7 +145,10 @@ export function firstIndex(
   const best = broadcastTo(g, reduceKept(g, kind, x, [axis]), x.shape);
   const places = iota(g, x.shape, axis);
   const none = last ? constantScalar(g, "i64", -1) : dim(g, x.shape[axis]!);
-  const candidates = apply(g, "select", apply(g, "eq", x, best), places, none);
+  const same = apply(g, "eq", x, best);
+  // NaN is the extreme where there is one, and equal to nothing.
+  const found = isFloat(x.dtype) ? apply(g, "or", same, apply(g, "is_nan", x)) : same;
+  const candidates = apply(g, "select", found, places, none);
   return reduceKept(g, last ? "max" : "min", candidates, [axis]);
 }
 

@@ -7,6 +7,7 @@ import { printShape } from "../../../ir/shape.js";
 import { ceilDiv, int, isConst, mul, one } from "../../../scalar/build.js";
 import type { Call } from "../call.js";
 import { elemTypeOfDType } from "../wire/elem-type.js";
+import { unsaturated } from "./cast.js";
 import { apply, reduceKept, scalarLike } from "./common.js";
 
 /** The range of an integer type. */
@@ -69,13 +70,19 @@ export function QuantizeLinear(call: Call): Node {
   const dtype = declared ?? point?.dtype ?? "u8";
   checkPoint(call, point, dtype);
   attrs.ignore("precision");
-  if (!attrs.flag("saturate", true) && isFloat(dtype))
-    throw call.unsupported("quantisation that does not saturate");
+  const saturates = attrs.flag("saturate", true);
   const type = isFloat(x.dtype) ? x.dtype : scale.dtype;
-  const factor = cast(g, spread(call, scale, x, layout.axis, layout.block), type);
+  const factor = spread(call, scale, x, layout.axis, layout.block);
   const shift = point && spread(call, point, x, layout.axis, layout.block);
-  return quantized(call, apply(g, "div", cast(g, x, type), factor), shift, dtype);
+  const quotient = rounded(call, apply(g, "div", wide(call, x), wide(call, factor)), type);
+  if (!saturates && isFloat(dtype)) return unsaturated(call, quotient, dtype);
+  return quantized(call, quotient, shift, dtype);
 }
+
+const wide = ({ g }: Call, x: Node): Node => cast(g, x, x.dtype === "f64" ? "f64" : "f32");
+
+/** The quotient that is rounded to a whole number has its own type's digits, and no more. */
+const rounded = ({ g }: Call, x: Node, dtype: DType): Node => cast(g, x, dtype);
 
 /** Rounded to nearest even, moved by the zero point and clamped. */
 export function quantized(call: Call, x: Node, point: Node | undefined, dtype: DType): Node {

@@ -1,5 +1,5 @@
 /** Reductions, running sums and softmax. */
-import { broadcastTo, iota, reshape, scan, softmax } from "../../../ir/build.js";
+import { broadcastTo, cast, iota, reshape, scan, softmax } from "../../../ir/build.js";
 import { isFloat } from "../../../ir/dtype.js";
 import type { Node } from "../../../ir/graph.js";
 import type { ReduceKind } from "../../../ir/ops.js";
@@ -55,7 +55,9 @@ function reducedBy(
 
 const squared: Around = (g, x) => apply(g, "mul", x, x);
 const absolute: Around = (g, x) => apply(g, "abs", x);
-const root: Around = (g, x) => apply(g, isFloat(x.dtype) ? "sqrt" : "identity", x);
+/** Of integers, without its fraction. */
+const root: Around = (g, x) =>
+  isFloat(x.dtype) ? apply(g, "sqrt", x) : cast(g, apply(g, "sqrt", cast(g, x, "f64")), x.dtype);
 const logarithm: Around = (g, x) => apply(g, "log", x);
 
 export const ReduceSum = reduction({ kind: "sum", since: 13 });
@@ -110,15 +112,14 @@ function overAxis(call: Call, body: (x: Node, axis: number) => Node): Node {
 export const Softmax: Operator = (call) => overAxis(call, (x, axis) => softmax(call.g, x, axis));
 
 export const LogSoftmax: Operator = (call) =>
-  overAxis(call, (x, axis) =>
-    widened(call.g, x, (wide) => {
-      const { g } = call;
-      const top = broadcastTo(g, reduceKept(g, "max", wide, [axis]), wide.shape);
-      const shifted = apply(g, "sub", wide, top);
-      const total = reduceKept(g, "sum", apply(g, "exp", shifted), [axis]);
-      return apply(g, "sub", shifted, broadcastTo(g, apply(g, "log", total), wide.shape));
-    }),
-  );
+  overAxis(call, (x, axis) => widened(call.g, x, (wide) => logSoftmax(call.g, wide, axis)));
+
+export function logSoftmax(g: Call["g"], x: Node, axis: number): Node {
+  const top = broadcastTo(g, reduceKept(g, "max", x, [axis]), x.shape);
+  const shifted = apply(g, "sub", x, top);
+  const total = reduceKept(g, "sum", apply(g, "exp", shifted), [axis]);
+  return apply(g, "sub", shifted, broadcastTo(g, apply(g, "log", total), x.shape));
+}
 
 /** One at the first of the largest, zero elsewhere. */
 export const Hardmax: Operator = (call) =>
