@@ -292,6 +292,12 @@ function contentOf(
           fs.copyFileSync(path.join(built.directory, path.basename(name)), file);
           written.set(name, hashedFile(file));
         }
+      for (const [name, source] of lowered.model.companions ?? []) {
+        const file = path.join(directory, name);
+        fs.mkdirSync(path.dirname(file), { recursive: true });
+        fs.writeFileSync(file, source.readRange(0, source.size));
+        written.set(name, hashedFile(file));
+      }
       if (weights.embedded.size > 0) {
         const hash = writeSafetensors(
           path.join(directory, "weights.safetensors"),

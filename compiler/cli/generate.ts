@@ -1,153 +1,162 @@
+import { randomBytes } from "node:crypto";
 import type { AddCommand } from "./main.js";
-import type { Model, Tensor } from "../../runtime/node/index.js";
+import { capacityOf, generate, type Model, type Sampling } from "../../runtime/node/index.js";
 import { FarrierError } from "../errors.js";
 import { existing, isBundle, withModel } from "./open.js";
-import { compileOptions, count, withModelOptions, type RawCompileOptions } from "./options.js";
+import {
+  compileOptions,
+  count,
+  number,
+  withModelOptions,
+  type RawCompileOptions,
+} from "./options.js";
 import { Output } from "./output.js";
+import { tokenizerOf, type ChatMessage, type Tokenizer } from "./tokenizer.js";
 
 const defaultNewTokens = 24;
 
 interface Raw extends RawCompileOptions {
-  readonly promptIds?: readonly number[];
-  readonly prompt?: string;
+  readonly promptIds?: readonly (readonly number[])[];
+  readonly prompt?: readonly string[];
+  readonly chat?: boolean;
+  readonly system?: string;
+  readonly tokenizer?: string;
   readonly maxNewTokens?: number;
   readonly ignoreEos?: boolean;
+  readonly temperature?: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  readonly seed?: number;
   readonly device?: string;
   readonly json?: boolean;
 }
 
-function ids(text: string): number[] {
+function ids(text: string, before: readonly (readonly number[])[] = []): (readonly number[])[] {
   const parts = text.split(",").map((part) => part.trim());
   if (!parts.every((part) => /^\d{1,15}$/.test(part)))
     throw new FarrierError("E_OPTION", `${JSON.stringify(text)} is no list of ids`, {
       where: "--prompt-ids",
       hint: "write 1,2,3",
     });
-  return parts.map(Number);
+  return [...before, parts.map(Number)];
 }
+
+const texts = (text: string, before: readonly string[] = []): string[] => [...before, text];
 
 export const generateCommand: AddCommand = (program) => {
   const command = program
     .command("generate")
-    .description("continue a prompt, greedily; the new ids are one line on standard output")
+    .description("continue prompts; what is new of each is one line on standard output")
     .argument("<bundle or model>")
-    .option("--prompt-ids <ids>", "the prompt as ids: 1,2,3", ids)
-    .option("--prompt <text>", "the prompt as text (later: needs the model's tokenizer)")
+    .option("--prompt-ids <ids>", "a prompt as ids: 1,2,3; repeat for several", ids)
+    .option("--prompt <text>", "a prompt as text; repeat for several", texts)
+    .option("--chat", "each text is a message, put into the model's chat template")
+    .option("--system <text>", "with --chat: the system's message")
+    .option("--tokenizer <dir>", "where tokenizer.json is (default: the model's or the bundle's)")
     .option(
       "--max-new-tokens <n>",
       "ids to generate at most (default: 24, or as many as the cache has room for)",
       count(1),
     )
     .option("--ignore-eos", "go on after an end-of-sequence id")
+    .option(
+      "--temperature <t>",
+      "draw from the softmax of scores over this (default: 0, greedy)",
+      number,
+    )
+    .option("--top-k <n>", "draw from the n largest scores", count(0))
+    .option("--top-p <p>", "draw from the largest scores whose softmax reaches p", number)
+    .option("--seed <n>", "makes draws repeatable (default: told on standard error)", count(0))
     .option("--target <names>", "what a model is compiled for (default: what the device runs)")
     .option("--device <name>", "cpu or cuda:N")
     .option("--json", "one event a line");
   withModelOptions(command).action(async (place: string, raw: Raw) => {
     const output = new Output(raw.json === true);
     existing(place);
-    if (raw.prompt !== undefined)
-      throw new FarrierError("E_UNSUPPORTED", "prompts as text are not supported yet", {
-        where: "--prompt",
-        hint: "give --prompt-ids",
-      });
-    const prompt = raw.promptIds;
-    if (prompt === undefined)
-      throw new FarrierError("E_OPTION", "no prompt is given", { hint: "give --prompt-ids 1,2,3" });
+    const tokenizer = raw.prompt === undefined ? null : await tokenizerOf(raw.tokenizer ?? place);
+    const prompts = await promptsOf(raw, tokenizer);
+    const sampling = samplingOf(raw, output);
     const options = compileOptions(raw);
+    const longest = Math.max(...prompts.map(({ length }) => length));
+    const seq = [1, longest + (raw.maxNewTokens ?? defaultNewTokens)] as const;
     const dims =
       isBundle(place) || options.dims !== undefined
         ? {}
-        : {
-            dims: {
-              batch: [1, 1],
-              seq: [1, prompt.length + (raw.maxNewTokens ?? defaultNewTokens)],
-            } as const,
-          };
+        : { dims: { batch: [1, Math.min(prompts.length, 8)] as const, seq } };
     await withModel(
       { place, device: raw.device, options: { ...options, ...dims }, output },
       async (model) => {
-        const generated = await greedy(model, prompt, raw, output);
-        output.event("generated", { ids: generated }, generated.join(","));
+        const wanted = newTokens(model, longest, raw.maxNewTokens, output);
+        let made = 0;
+        const generated = await generate(model, prompts, {
+          ...sampling,
+          maxNewTokens: wanted,
+          ...(raw.ignoreEos === true ? { stop: [] } : {}),
+          onId: () => output.progress("generating", ++made, wanted * prompts.length),
+        });
+        for (const each of generated) report(output, each, tokenizer);
       },
     );
   });
 };
 
-async function greedy(
-  model: Model,
-  prompt: readonly number[],
-  raw: Raw,
-  output: Output,
-): Promise<number[]> {
-  const names = model.entries.map((entry) => entry.name);
-  if (!names.includes("prefill") || !names.includes("decode"))
-    throw new FarrierError("E_UNSUPPORTED", "the model has no entries to generate with", {
-      hint: "generate needs a Hugging Face language model",
-    });
-  const wanted = newTokens(model, prompt.length, raw.maxNewTokens, output);
-  const stop = new Set(raw.ignoreEos === true ? [] : eosOf(model));
-  const state = model.createState();
-  const generated: number[] = [];
-  let next = best(
-    (await model.run({ input_ids: [[...prompt]], lengths: [0] }, { entry: "prefill", state }))[
-      "logits"
-    ]!,
-  );
-  const useGraph = model.device.type === "cuda";
-  for (;;) {
-    generated.push(next);
-    output.progress("generating", generated.length, wanted);
-    if (stop.has(next) || generated.length >= wanted) break;
-    const past = prompt.length + generated.length - 1;
-    const { logits } = await model.run(
-      { input_ids: [[next]], lengths: [past] },
-      { entry: "decode", state, graph: useGraph },
-    );
-    next = best(logits!);
+function report(output: Output, made: readonly number[], tokenizer: Tokenizer | null): void {
+  if (tokenizer === null) {
+    output.event("generated", { ids: made }, made.join(","));
+    return;
   }
-  state.close();
-  return generated;
+  const text = tokenizer.decode(made);
+  output.event("generated", { ids: made, text }, text);
 }
 
-/** The first of the largest logits of the last position. */
-function best(logits: Tensor): number {
-  const values = logits.toFloat64();
-  const vocabulary = logits.shape[logits.shape.length - 1]!;
-  const start = values.length - vocabulary;
-  let index = 0;
-  for (let i = 1; i < vocabulary; i++) if (values[start + i]! > values[start + index]!) index = i;
-  return index;
+async function promptsOf(raw: Raw, tokenizer: Tokenizer | null): Promise<(readonly number[])[]> {
+  const { promptIds = [], prompt = [], chat = false, system } = raw;
+  if (promptIds.length + prompt.length === 0)
+    throw new FarrierError("E_OPTION", "no prompt is given", {
+      hint: "give --prompt TEXT or --prompt-ids 1,2,3",
+    });
+  if (promptIds.length > 0 && prompt.length > 0)
+    throw new FarrierError("E_OPTION", "prompts are either texts or ids", {
+      where: "--prompt, --prompt-ids",
+    });
+  if (!chat && system !== undefined)
+    throw new FarrierError("E_OPTION", "a system's message needs --chat", { where: "--system" });
+  if (tokenizer === null) return [...promptIds];
+  const before: ChatMessage[] = system === undefined ? [] : [{ role: "system", content: system }];
+  return Promise.all(
+    prompt.map(async (content) => {
+      const found = chat
+        ? await tokenizer.chat([...before, { role: "user", content }])
+        : tokenizer.encode(content);
+      if (found.length > 0) return found;
+      throw new FarrierError("E_OPTION", "the text has no ids", { where: "--prompt" });
+    }),
+  );
 }
 
-/**
- * How many ids to make: what was asked for, or the default cut to the room in the cache.
- * @throws FarrierError E_RT_INDEX
- */
+function samplingOf(raw: Raw, output: Output): Sampling {
+  const { temperature = 0, topK = 0, topP = 1 } = raw;
+  if (temperature === 0 && (topK !== 0 || topP < 1))
+    throw new FarrierError("E_OPTION", "they say what is drawn from, and nothing is drawn", {
+      where: "--top-k, --top-p",
+      hint: "give --temperature 1",
+    });
+  if (temperature === 0) return {};
+  const seed = raw.seed ?? randomBytes(6).readUIntBE(0, 6);
+  if (raw.seed === undefined) output.notice(`--seed ${seed}`);
+  return { temperature, topK, topP, seed: BigInt(seed) };
+}
+
+/** How many ids to make: what was asked for, or the default cut to the room in the cache. */
 function newTokens(
   model: Model,
-  prompt: number,
+  longest: number,
   asked: number | undefined,
   output: Output,
 ): number {
-  const capacity = model.states[0]?.shape[2];
-  const wanted = asked ?? defaultNewTokens;
-  // The last id needs no place: nothing is computed from it.
-  if (typeof capacity !== "number" || prompt + wanted - 1 <= capacity) return wanted;
-  const room = capacity - prompt + 1;
-  if (asked === undefined && room > 0) {
-    output.notice(`the cache of ${capacity} positions has room for ${room} new ids`);
-    return room;
-  }
-  throw new FarrierError(
-    "E_RT_INDEX",
-    `prompt and new ids need ${prompt + wanted - 1} positions, the cache holds ${capacity}`,
-    { hint: "ask for fewer with --max-new-tokens, or compile with a larger --dim seq" },
-  );
-}
-
-function eosOf(model: Model): readonly number[] {
-  const { generation } = model.description.plan as {
-    generation?: { eosTokenIds?: readonly number[] };
-  };
-  return generation?.eosTokenIds ?? [];
+  const room = capacityOf(model) - longest + 1;
+  if (asked !== undefined || room >= defaultNewTokens || room <= 0)
+    return asked ?? defaultNewTokens;
+  output.notice(`the cache of ${capacityOf(model)} positions has room for ${room} new ids`);
+  return room;
 }

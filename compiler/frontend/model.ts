@@ -44,4 +44,6 @@ export interface ImportedModel {
   /** What the user should know and nothing has to be done about. */
   readonly notices: readonly string[];
   readonly generation?: Generation;
+  /** Files that a bundle has copies of, by path below it: what turns texts into ids. */
+  readonly companions?: ReadonlyMap<string, SourceFile>;
 }

@@ -67,5 +67,7 @@ export interface BundleDescription {
     readonly states: readonly StateInfo[];
     readonly entries: readonly EntryInfo[];
     readonly targets: Readonly<Record<string, TargetInfo>>;
+    /** Of language models. */
+    readonly generation?: { readonly eosTokenIds: readonly number[] };
   };
 }

@@ -342,10 +342,8 @@ class SampleKernel {
   stores(chosen: Value): void {
     const b = this.#b;
     const block = this.text("stores");
-    const [guard, wide] = b.into(block, () => [
-      b.op(ptx.setp("eq", "s32"), "pred", this.#thread, 0),
-      b.op("cvt.u64.u32", "s64", chosen),
-    ]) as [Value, Value];
+    const guard = b.into(block, () => b.op(ptx.setp("eq", "s32"), "pred", this.#thread, 0));
+    const wide = b.into(block, () => b.op("cvt.u64.u32", "s64", chosen));
     const scope = this.#row.child({ block, guard: [guard] });
     emitStores(scope.bind(param("chosen", "i64"), wide), this.#desc.stores);
   }

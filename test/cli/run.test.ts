@@ -6,11 +6,10 @@ import {
   writeSafetensors,
   type TensorToWrite,
 } from "../../compiler/frontend/files/write-safetensors.js";
-import { bundleOf, fixture, golden, numbersOf, reference, temporaryDirectory } from "../support.js";
+import { bundleOf, fixture, golden, numbersOf, temporaryDirectory } from "../support.js";
 import { farrier } from "./support.js";
 
 const goldenFile = fixture("llama", "golden-hf.safetensors");
-const { prompt, greedy } = reference("llama");
 /** Positions of the bundle's cache. */
 const positions = 64;
 let bundle: string;
@@ -188,60 +187,6 @@ describe("run", () => {
     const { status, err } = await farrier("run", "/no/such.farrier");
     expect({ status, err }).toMatchObject({ status: 2 });
     expect(err).toContain("E_NOT_FOUND");
-  });
-});
-
-describe("generate", () => {
-  const ids = ["--prompt-ids", prompt.join(",")];
-
-  it("prints transformers' ids on one line, and nothing else", async () => {
-    const argv = [...ids, "--max-new-tokens", String(greedy.length), "--ignore-eos"];
-    const { status, out, err } = await farrier("generate", bundle, ...argv);
-    expect({ status, out, err }).toEqual({ status: 0, out: `${greedy.join(",")}\n`, err: "" });
-  });
-
-  it("gives the ids as an event", async () => {
-    const argv = [...ids, "--max-new-tokens", "2", "--ignore-eos", "--json"];
-    const { events } = await farrier("generate", bundle, ...argv);
-    expect(events.at(-1)).toEqual({ event: "generated", ids: greedy.slice(0, 2) });
-  });
-
-  it("stops where the cache is full, and says so", async () => {
-    const long = Array.from({ length: positions - 2 }, (_, i) => i % 200).join(",");
-    const { status, out, err } = await farrier("generate", bundle, "--prompt-ids", long);
-    expect(status).toBe(0);
-    expect(out.split(",").length).toBeLessThanOrEqual(3);
-    expect(err).toContain(`the cache of ${positions} positions has room for 3 new ids`);
-  });
-
-  it.each<[string, string[], number, string[]]>([
-    [
-      "more ids than the cache holds",
-      ["--prompt-ids", "1,2,3", "--max-new-tokens", "100"],
-      2,
-      ["E_RT_INDEX", "102 positions", String(positions)],
-    ],
-    [
-      "a prompt that alone is too long",
-      [
-        "--prompt-ids",
-        Array(positions + 1)
-          .fill(1)
-          .join(","),
-      ],
-      2,
-      ["E_RT_INDEX", "holds"],
-    ],
-    ["an id beyond the vocabulary", ["--prompt-ids", "1,99999"], 2, ["E_RT_INDEX"]],
-    ["no prompt", [], 2, ["--prompt-ids"]],
-    ["an empty prompt", ["--prompt-ids", ""], 2, ["E_OPTION"]],
-    ["words", ["--prompt-ids", "once upon"], 2, ["E_OPTION", "1,2,3"]],
-    ["text, for now", ["--prompt", "once upon"], 3, ["E_UNSUPPORTED", "--prompt-ids"]],
-  ])("refuses %s", async (_what, argv, status, says) => {
-    const said = await farrier("generate", bundle, ...argv);
-    expect({ status: said.status, err: said.err }).toMatchObject({ status });
-    for (const text of says) expect(said.err).toContain(text);
-    expect(said.out).toBe("");
   });
 });
 

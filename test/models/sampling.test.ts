@@ -71,7 +71,9 @@ describe("sampling", () => {
       seeds: readonly number[],
     ): Promise<{ logits: Float64Array; drawn: number[] }> => {
       const rows = seeds.map(() => 0);
-      const all = Object.entries(limits).map(([name, value]) => [name, rows.map(() => value)]);
+      const all = Object.entries(limits).map(
+        ([name, value]) => [name, rows.map(() => value)] as const,
+      );
       const { logits, next_ids: drawn } = await model.run(
         { input_ids: rows.map(() => [7]), lengths: rows, seed: seeds, ...Object.fromEntries(all) },
         { entry: "decode", state },

@@ -142,6 +142,7 @@ function entry(
     m.g.name(next, "next_ids");
     outputs.push({ name: "next_ids", node: next });
   }
-  const given = [...Object.values(inputs), ...Object.values(sampling ?? {})];
+  const drawn: readonly Node<"input">[] = sampling === undefined ? [] : Object.values(sampling);
+  const given = [...Object.values(inputs), ...drawn];
   return { name, graph: { builder: m.g, inputs: given, outputs, states: s.states } };
 }

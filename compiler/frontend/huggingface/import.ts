@@ -11,6 +11,7 @@ import { readBlockScales } from "./quantised.js";
 import { entriesOf, profileOf, type Span } from "./entries.js";
 import type { Model, OptionalInput } from "./family.js";
 import { familyOf } from "./registry.js";
+import { tokenizerOf } from "./tokenizer-files.js";
 import { Weights } from "./weights.js";
 
 export type { Span } from "./entries.js";
@@ -67,6 +68,7 @@ export function importHuggingFace(
     notices: noticesOf(config, capacity, model),
     ...(model.kind === "language" && {
       generation: { eosTokenIds: generationEos(directory) ?? model.eosTokenIds },
+      companions: tokenizerOf(directory),
     }),
   };
 }
