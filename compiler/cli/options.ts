@@ -12,6 +12,7 @@ export interface RawCompileOptions {
   readonly numerics?: "strict" | "fast";
   readonly weights?: string;
   readonly fusion?: boolean;
+  readonly without?: readonly string[];
   readonly allowHardlinks?: boolean;
   readonly printAfter?: string;
 }
@@ -65,7 +66,12 @@ export function withModelOptions(command: Command): Command {
     )
     .option("--weights <how>", "embed, reference, random:SEED or none (default: embed)")
     .option("--allow-hardlinks", "accept files of the model that have more than one name")
-    .option("--no-fusion", "one kernel for each operator: what fusion is compared with");
+    .option("--no-fusion", "one kernel for each operator: what fusion is compared with")
+    .option(
+      "--without <name>",
+      "leave out passes of that name: what they do is compared with; repeat for each",
+      (text: string, before: readonly string[] = []) => [...before, text],
+    );
 }
 
 export function compileOptions(raw: RawCompileOptions): CompileOptions {
@@ -76,6 +82,7 @@ export function compileOptions(raw: RawCompileOptions): CompileOptions {
     ...(raw.numerics === undefined ? {} : { numerics: raw.numerics }),
     ...(raw.weights === undefined ? {} : { weights: parseWeightsMode(raw.weights) }),
     ...(raw.fusion === false ? { fuse: false } : {}),
+    ...(raw.without === undefined ? {} : { without: raw.without }),
     ...(raw.allowHardlinks === true ? { allowHardlinks: true } : {}),
   };
 }

@@ -1,4 +1,5 @@
 /** The passes, in order. Each names what it did; a comment says where the order matters. */
+import { FarrierError } from "../errors.js";
 import type { Graph } from "../ir/graph.js";
 import { verify } from "../ir/verify.js";
 import { absorbLatent } from "./absorb-latent.js";
@@ -27,12 +28,23 @@ export const passes: readonly Pass[] = [
   foldNorms,
 ];
 
+/** Throws unless each of `without` is in the name of some pass. */
+function checkNames(without: readonly string[]): void {
+  const unknown = without.find((text) => !passes.some(({ name }) => name.includes(text)));
+  if (unknown === undefined) return;
+  throw new FarrierError("E_OPTION", `no pass has ${JSON.stringify(unknown)} in its name`, {
+    where: "--without",
+    hint: `the passes are ${passes.map(({ name }) => name).join("; ")}`,
+  });
+}
+
 /** Runs every pass and verifies the graph after each. */
 export function runPasses(
   graph: Graph,
   context: PassContext,
   after: (pass: string, graph: Graph, changed: boolean) => void = () => undefined,
 ): Graph {
+  checkNames(context.without ?? []);
   let current = graph;
   for (const pass of passes) {
     if (context.without?.some((text) => pass.name.includes(text)) === true) continue;
