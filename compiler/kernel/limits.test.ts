@@ -8,7 +8,7 @@ import * as ir from "../ir/build.js";
 import { matmul, rotary } from "../ir/build-anchor.js";
 import { GraphBuilder, type Graph, type Node } from "../ir/graph.js";
 import { primitive, type PrimitiveName } from "../scalar/primitives.js";
-import { longestChain } from "./chains.js";
+import { longestChain, mostPlaces } from "./chains.js";
 import { refusal, type LimitName, type Refusal } from "./limits.js";
 import { partition } from "./partition.js";
 import { targetNamed } from "./target.js";
@@ -89,6 +89,23 @@ const rows: readonly Row[] = [
     beyond: longestChain + 1,
     found: longestChain + 1,
     allowed: longestChain,
+  },
+  {
+    // Each step reads the last one at its own place and at one that an input names: 2^n places.
+    limit: "reads",
+    graph(steps) {
+      const s = new Sketch();
+      let value: Node = ir.input(s.g, "x", "i64", [16]);
+      for (let i = 0; i < steps; i++) {
+        const chosen = ir.input(s.g, `at${i}`, "i64", [16]);
+        value = s.map("add", value, ir.gather(s.g, value, chosen, 0));
+      }
+      return s.graph(value);
+    },
+    inside: Math.log2(mostPlaces),
+    beyond: Math.log2(mostPlaces) + 2,
+    found: 2 * mostPlaces - 1,
+    allowed: mostPlaces,
   },
   { limit: "row", graph: normsOf, inside: 1, beyond: 2, found: 32, allowed: 64 },
   {

@@ -56,6 +56,8 @@ const limits = {
     `an epilogue passes on results ${times(allowed, "element")} apart, this takes those ${found} apart`,
   "scattered places": ({ allowed, found }) =>
     `scattering goes through at least ${allowed} places, here it is ${found}`,
+  reads: ({ allowed, found }) =>
+    `one element of a result may read at ${allowed} places, here it would be ${found}`,
   chain: ({ allowed, found }) =>
     `one kernel computes at most ${allowed} operators in a row, here it would be ${found}`,
 } satisfies Readonly<Record<string, (words: Words) => string>>;

@@ -65,21 +65,26 @@ export function partition(
   memory = new Memory(),
 ): Partition {
   const analysis = new Analysis(graph, options.weightProgram === true);
-  const chains = longChains(analysis);
-  const blocked = new Set<Node>(chains.keys());
+  const blocked = new Set<Node>();
   const apart = options.fuse ? normalisedApart(analysis, options.target) : new Map<Node, Refusal>();
-  const forced = new Set<Node>([...apart.keys(), ...chains.keys()]);
-  const refusals: FusionRefusal[] = [
-    ...[...apart].map(
-      ([node, why]) => ({ node: nameIn(graph, node), part: "product", ...why }) as const,
-    ),
-    ...[...chains].map(
-      ([node, why]) => ({ node: nameIn(graph, node), part: "chain", ...why }) as const,
-    ),
-  ];
+  const forced = new Set<Node>(apart.keys());
+  const refusals = [...apart].map(([node, why]): FusionRefusal => ({
+    node: nameIn(graph, node),
+    part: "product",
+    ...why,
+  }));
   const reuse = new Reuse(options.structures ?? new Structures());
   for (;;) {
     const materialised = materialise(graph, analysis, { blocked, forced, fuse: options.fuse });
+    const chains = [...longChains(analysis, materialised)].filter(([end]) => !blocked.has(end));
+    if (chains.length > 0) {
+      for (const [end, why] of chains) {
+        blocked.add(end);
+        forced.add(end);
+        refusals.push({ node: nameIn(graph, end), part: "chain", ...why });
+      }
+      continue;
+    }
     const attempt = new Attempt(graph, options, analysis, materialised, memory.fork(), reuse);
     const result = attempt.run();
     if (attempt.failures.length === 0) {

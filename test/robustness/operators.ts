@@ -79,6 +79,8 @@ const loop = (trips: bigint): readonly [NodeSpec[], TensorSpec[]] => [
   [scalar("n", trips)],
 ];
 
+const doubling = Array.from({ length: 12 }, (_, i) => i);
+
 const special = [NaN, Infinity, 1, 2, -Infinity, NaN];
 const large = Array.from({ length: 192 }, (_, i) => (i < 6 ? special[i]! : 0.5));
 
@@ -300,6 +302,19 @@ const values: readonly Case[] = [
       node("Tanh", [i === 0 ? "x" : `v${i}`], [i === 999 ? "y" : `v${i + 1}`]),
     ),
   ),
+  onnx(54, "ok", "reads that double 12 times", {
+    graph: {
+      inputs: [
+        { name: "v0", type: "i64", shape: [16] },
+        ...doubling.map((i) => ({ name: `at${i}`, type: "i64", shape: [16] }) as const),
+      ],
+      outputs: [{ name: `v${doubling.length}` }],
+      nodes: doubling.flatMap((i) => [
+        node("Gather", [`v${i}`, `at${i}`], [`g${i}`]),
+        node("Add", [`v${i}`, `g${i}`], [`v${i + 1}`]),
+      ]),
+    },
+  }),
   onnx(
     52,
     "E_FUNC_RECURSION",

@@ -72,13 +72,13 @@ it("another file, once everything is checked: the first one's bytes", async () =
   // The last look at the file is by its path, after fstat: swapped at the first read.
   const read = fs.readSync;
   let done = false;
-  vi.spyOn(fs, "readSync").mockImplementation(((fd: number, ...args: unknown[]) => {
+  vi.spyOn(fs, "readSync").mockImplementation((fd: number, ...args: unknown[]) => {
     if (!done && real(fd).size === 4096) {
       done = true;
       rename(place)(place.model("w.bin"));
     }
     return (read as (...all: unknown[]) => number)(fd, ...args);
-  }));
+  });
   const said = await farrier("compile", model, "-o", place.out("x"), "--target", "sm_80", "--json");
   expect([said.status, done]).toEqual([0, true]);
   vi.restoreAllMocks();
