@@ -6,6 +6,7 @@ import { tinyBert, tinyModels } from "./families.testing.js";
 import { configOf, importConfig, type Config } from "./models.testing.js";
 
 const [gpt2, llama] = [configOf("gpt2"), configOf("llama")];
+const deepseek = configOf("deepseek_v3");
 const [mistral, qwen3] = [tinyModels.mistral.config, tinyModels.qwen3.config];
 const [gemma2, phi3] = [tinyModels.gemma2.config, tinyModels.phi3.config];
 const [opt, neox, bert] = [tinyModels.opt.config, tinyModels.gpt_neox.config, tinyBert.config];
@@ -27,6 +28,20 @@ const rows: readonly Row[] = [
   ["an epsilon of 0", gpt2, { layer_norm_epsilon: 0 }, "E_CONFIG_VALUE", /layer_norm_epsilon/],
   // Models that are not implemented.
   ["an unknown family", gpt2, { model_type: "mamba9" }, "E_ARCH", /"mamba9".*gpt2, llama/],
+  [
+    "sparse attention, by its family",
+    deepseek,
+    { model_type: "deepseek_v32", architectures: ["DeepseekV32ForCausalLM"] },
+    "E_ARCH",
+    /"deepseek_v32".*deepseek_v3/,
+  ],
+  [
+    "sparse attention, by its indexer",
+    deepseek,
+    { index_topk: 8, index_n_heads: 4, index_head_dim: 32 },
+    "E_CONFIG_UNSUPPORTED",
+    /index_topk/,
+  ],
   [
     "another head",
     llama,

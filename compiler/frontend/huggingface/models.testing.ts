@@ -14,7 +14,7 @@ const root = path.resolve(import.meta.dirname, "../../../test/fixtures/models");
 
 /** Language models. */
 export const fixtures = ["gpt2", "llama", "qwen3", "published/gpt2", "published/llama"] as const;
-export type Fixture = (typeof fixtures)[number] | "bert" | "published/bert";
+export type Fixture = (typeof fixtures)[number] | "bert" | "published/bert" | "deepseek_v3";
 
 export interface Reference {
   readonly prompt: readonly number[];
