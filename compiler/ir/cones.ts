@@ -55,6 +55,7 @@ function indicesAreInside(indices: Node, extents: readonly Expr[]): boolean {
 /** What only a run can report is not for the weight program, which runs before any. */
 function mayFail(node: Node): boolean {
   const [data, indices] = node.inputs;
+  if (isNode(node, "scatter")) return true;
   if (isNode(node, "gather")) return !indicesAreInside(indices!, [data!.shape[node.attrs.axis]!]);
   if (!isNode(node, "gather_nd")) return false;
   const { batchDims } = node.attrs;

@@ -87,13 +87,14 @@ const combines: { readonly [R in ScatterReduction]: Combine } = {
   min: { float: Math.min, exact: (a, b) => (b < a ? b : a) },
 };
 
-/** Updates are applied in row-major order. */
+/** Updates are applied in row-major order, and each is rounded: the data stay in memory. */
 export function scattered(
   data: TensorValue,
   indices: TensorValue,
   updates: TensorValue,
   { axis, reduction }: OpAttrs["scatter"],
   where: string,
+  round: (value: number) => number,
 ): TensorValue {
   const out = { ...data, data: data.data.slice() };
   const [from, to] = [stridesOf(indices.shape), stridesOf(data.shape)];
@@ -108,7 +109,7 @@ export function scattered(
       return sum + place * to[each]!;
     }, 0);
     if (isFloat(data.dtype) || data.dtype === "bool")
-      out.data[at] = combine.float(Number(out.data[at]), Number(updates.data[i]));
+      out.data[at] = round(combine.float(Number(out.data[at]), Number(updates.data[i])));
     else
       setInteger(
         out.data,

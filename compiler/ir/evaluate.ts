@@ -34,6 +34,7 @@ import type { ConstantSource, OpName } from "./ops.js";
 import { attentionOperands } from "./rules-anchor.js";
 import { countOf, fromBytes, newData, type TensorValue } from "./tensor.js";
 import { roundFloat } from "../scalar/round.js";
+import { isFloat, type DType } from "./dtype.js";
 
 export type EvaluateMode = "exact" | "strict";
 
@@ -71,6 +72,12 @@ type Evaluator<O extends OpName> = (
 
 const placeOf = (node: Node, context: Context): string =>
   context.builder.nameOf(node) ?? `${node.op} #${node.id}`;
+
+/** What each of several steps of a node does to its result. */
+const roundOf =
+  (dtype: DType, { rounds }: Context): ((value: number) => number) =>
+  (value) =>
+    rounds && isFloat(dtype) ? roundFloat(value, dtype) : value;
 
 /** The result, rounded to its dtype where the mode says so. It must be fresh. */
 function rounded(value: TensorValue, { rounds }: Context): TensorValue {
@@ -148,14 +155,14 @@ const evaluators: { readonly [O in OpName]: Evaluator<O> } = {
   scan: ({ attrs }, [x], c) => rounded(scanned(x, attrs), c),
   top_k: ({ attrs }, [x]) => topIndices(x, attrs),
   scatter: (node, [data, indices, updates], c) =>
-    rounded(scattered(data, indices, updates, node.attrs, placeOf(node, c)), c),
+    scattered(data, indices, updates, node.attrs, placeOf(node, c), roundOf(node.dtype, c)),
   softmax: (node, [x], c) => rounded(softmaxed(x, node.attrs.axis), c),
   normalize: ({ attrs }, [x], c) => rounded(normalized(x, attrs.kind, attrs.epsilon), c),
   matmul: (node, [a, b], c) => rounded(multiplied(a, b, c.dims.shape(node.shape)), c),
   rotary: (node, [x, cos, sin], c) => {
     const angles = [...x.shape.slice(0, -1), x.shape.at(-1)! / 2];
     const [full, fullSin] = [broadcasted(cos, angles), broadcasted(sin, angles)];
-    const round = (value: number): number => (c.rounds ? roundFloat(value, node.dtype) : value);
+    const round = roundOf(node.dtype, c);
     return rounded(rotated(x, full, fullSin, node.attrs.interleaved, round), c);
   },
   attention: (node, inputs, c) => {

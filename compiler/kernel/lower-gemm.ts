@@ -88,8 +88,10 @@ function weightMatrix(context: LoweringContext, b: Node): Node | null {
   return context.analysis.isWeight(b) && node.shape.length === 2 ? node : null;
 }
 
+/** The type of both factors as they were before they were widened: f64 sums need f64 products. */
 function factorType(node: Node): DType {
   const [a, b] = node.inputs as [Node, Node];
+  if (a.dtype === "f64") return a.dtype;
   const [left, right] = [exactDtype(a), exactDtype(b)];
   return left === right ? left : a.dtype;
 }

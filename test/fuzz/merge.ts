@@ -55,6 +55,9 @@ function movedStep(step: Step, at: Offsets): Step {
     buffers: step.buffers.map((ref) => movedRef(ref, at)),
     scalars: step.scalars.map(host),
     ...(step.tasks === undefined ? {} : { tasks: host(step.tasks) }),
+    ...(step.grid === undefined
+      ? {}
+      : { grid: [host(step.grid[0]), host(step.grid[1]), host(step.grid[2])] as const }),
   };
 }
 

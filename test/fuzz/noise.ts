@@ -188,8 +188,9 @@ export function noiseOf(
   }
   if (isNode(node, "scatter")) {
     const count = b.shape[node.attrs.axis]!;
-    if (node.attrs.reduction === "mul") return { ...base, relative: own + units * u * count };
-    return plus(sumNoise(u, count + 1, rms(a) + rms(c)));
+    if (node.attrs.reduction === "mul") return { ...base, relative: (own + units * u) * count };
+    const size = rms(a) + rms(c);
+    return plus(sumNoise(u, count + 1, size) + 2 * own * count * size);
   }
   if (isNode(node, "normalize"))
     return {

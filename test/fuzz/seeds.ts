@@ -66,6 +66,9 @@ export interface SeedOptions extends Omit<BatchOptions, "onRun"> {
   readonly onRun?: (seed: number) => void;
 }
 
+/** Failures of a batch that are reduced: many have one cause. */
+const mostReduced = 3;
+
 /** Runs the graphs of `seeds` in this process. */
 export async function runSeeds(
   seeds: readonly number[],
@@ -82,7 +85,9 @@ export async function runSeeds(
   for (const [index, verdict] of verdicts.entries()) {
     if (verdict.kind === "refused") refused.push(`${seeds[index]}: ${verdict.what}`);
     if (verdict.kind === "failed")
-      failures.push(await failureOf(trials[index]!, verdict, options, reduce));
+      failures.push(
+        await failureOf(trials[index]!, verdict, options, reduce && failures.length < mostReduced),
+      );
   }
   return {
     variants: trials.reduce((total, { variants }) => total + variants.length, 0),

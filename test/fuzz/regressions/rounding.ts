@@ -2,13 +2,16 @@
 import { matmul, rotary } from "../../../compiler/ir/build-anchor.js";
 import {
   broadcastTo,
+  cast,
   input,
   literal,
   map,
   normalize,
   reduce,
   reshape,
+  scatter,
   softmax,
+  transpose,
 } from "../../../compiler/ir/build.js";
 import type { DType } from "../../../compiler/ir/dtype.js";
 import type { GraphBuilder, Node } from "../../../compiler/ir/graph.js";
@@ -46,6 +49,15 @@ export const rounding: readonly Regression[] = [
     const scale = broadcastTo(g, literal(g, "f64", [2], [0.46999178, 1.68819246]), [2, 2]);
     const scaled = map(g, primitive("mul"), [scale, normal]);
     return matmul(g, scaled, literal(g, "f64", [2, 2], [-0.3028876, -0.0817472, -0.0596382, 0.1]));
+  }),
+  regression("a product in f64 of factors that were f32", ({ g }) => {
+    const x = cast(g, input(g, "x", "f32", [3, 5]), "f64");
+    return matmul(g, x, transpose(g, x, [1, 0]));
+  }),
+  regression("updates in f16 that are added one after the other", ({ g }) => {
+    const places = input(g, "places", "i64", [8, 65]);
+    const updates = input(g, "updates", "f16", [8, 65]);
+    return scatter(g, input(g, "x", "f16", [8, 9]), places, updates, 1, "add");
   }),
   regression("a rotation in f64 by angles in f32", ({ g }) => {
     const [cos, sin] = ["cos", "sin"].map((name) => input(g, name, "f32", [3, 2])) as [Node, Node];

@@ -10,6 +10,7 @@ import {
   normalize,
   reduce,
   reshape,
+  scatter,
   slice,
   softmax,
   transpose,
@@ -38,6 +39,11 @@ export const weights: readonly Regression[] = [
       literal(g, "i64", [3], [1, 0, 3]),
     );
     return normalize(g, rows, "layer", 1e-5);
+  }),
+  regression("constants scattered into constants", ({ g }) => {
+    const places = literal(g, "i64", [2, 2], [0, 1, 1, 1]);
+    const updates = literal(g, "i64", [2, 2], [-3, -6, -5, 6]);
+    return scatter(g, literal(g, "i64", [2, 2], counted(4)), places, updates, 0, "mul");
   }),
   regression("a sum of constants over a length that changes", ({ g, symbol }) => {
     const rows = symbol("n", 9);
