@@ -30,6 +30,8 @@ export interface ModelTensor {
 export interface Generation {
   /** Ids after which generation stops. */
   readonly eosTokenIds: readonly number[];
+  /** A sequence that grows past so many ids needs its caches computed again, from its first id. */
+  readonly recomputeAbove?: number;
 }
 
 export interface ImportedModel {

@@ -145,5 +145,9 @@ export interface BundlePlan {
   /** Failures that a kernel may report: status word -> what it means. */
   readonly checks: Readonly<Record<string, string>>;
   /** Language models: what whoever generates with it has to know. */
-  readonly generation?: { readonly eosTokenIds: readonly number[] };
+  readonly generation?: {
+    readonly eosTokenIds: readonly number[];
+    /** A sequence that grows past so many ids needs its states computed again, from its first id. */
+    readonly recomputeAbove?: number;
+  };
 }

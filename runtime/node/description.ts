@@ -68,6 +68,10 @@ export interface BundleDescription {
     readonly entries: readonly EntryInfo[];
     readonly targets: Readonly<Record<string, TargetInfo>>;
     /** Of language models. */
-    readonly generation?: { readonly eosTokenIds: readonly number[] };
+    readonly generation?: {
+      readonly eosTokenIds: readonly number[];
+      /** A sequence that grows past so many ids has its cached keys computed again. */
+      readonly recomputeAbove?: number;
+    };
   };
 }

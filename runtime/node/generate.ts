@@ -116,27 +116,36 @@ class Group {
   async run(): Promise<number[][]> {
     const state = this.#model.createState();
     try {
-      const next = await this.#prefill(state);
+      const next = await this.#prefill(state, this.#prompts);
       return await this.#decode(state, next);
     } finally {
       state.close();
     }
   }
 
-  /** The first new id of each sequence. */
-  async #prefill(state: State): Promise<number[]> {
+  /**
+   * The id after each sequence, whose keys are computed from its first id on.
+   * @param sequences none of a row's ids: its `kept` ids stay in the cache
+   */
+  async #prefill(
+    state: State,
+    sequences: readonly (readonly number[])[],
+    kept: readonly (number | undefined)[] = [],
+  ): Promise<number[]> {
     const seq = symbol(this.#model, "seq");
-    const longest = Math.max(...this.#prompts.map(({ length }) => length));
+    const longest = Math.max(...sequences.map(({ length }) => length));
     const next = Array<number>(this.#rows).fill(0);
     for (let start = 0; start < longest; start += seq.max) {
       const width = fitting(seq, Math.min(seq.max, longest - start));
-      const parts = this.#eachRow((prompt) => prompt.slice(start, start + width));
+      const parts = this.#eachRow((_, row) => (sequences[row] ?? []).slice(start, start + width));
       const found = await this.#step("prefill", state, {
         input_ids: parts.map((part) => padded(part, width)),
-        lengths: this.#eachRow(({ length }) => Math.min(start, length)),
+        lengths: this.#eachRow(
+          (_, row) => kept[row] ?? Math.min(start, sequences[row]?.length ?? 0),
+        ),
         counts: parts.map(({ length }) => length),
       });
-      this.#prompts.forEach(({ length }, row) => {
+      sequences.forEach(({ length }, row) => {
         if (length > start && length <= start + width) next[row] = found[row]!;
       });
     }
@@ -156,14 +165,38 @@ class Group {
         if (this.#stop.has(id) || made[row]!.length >= maxNewTokens) open.delete(row);
       }
       if (open.size === 0) return made;
-      // Sequences that have ended do their last step again.
-      next = await this.#step("decode", state, {
-        input_ids: this.#eachRow((_, row) => [made[row]?.at(-1) ?? 0]),
-        lengths: this.#eachRow(({ length }, row) =>
-          Math.max(0, length + (made[row]?.length ?? 1) - 1),
-        ),
-      });
+      next = await this.#advance(state, made, open);
     }
+  }
+
+  /** The id after each of the new ones. */
+  async #advance(
+    state: State,
+    made: readonly (readonly number[])[],
+    open: ReadonlySet<number>,
+  ): Promise<number[]> {
+    const { recomputeAbove } = this.#model.description.plan.generation ?? {};
+    const length = (row: number): number => this.#prompts[row]!.length + made[row]!.length;
+    const outgrown = [...open].filter((row) => length(row) - 1 === recomputeAbove);
+    // Sequences that have ended do their last step again.
+    const past = this.#eachRow((_, row) => (row < made.length ? length(row) - 1 : 0));
+    const next =
+      outgrown.length === open.size
+        ? past
+        : await this.#step("decode", state, {
+            input_ids: this.#eachRow((_, row) => [made[row]?.at(-1) ?? 0]),
+            lengths: past,
+          });
+    if (outgrown.length === 0) return next;
+    const again = this.#prompts.map((prompt, row) =>
+      outgrown.includes(row) ? [...prompt, ...made[row]!] : [],
+    );
+    // The others have taken their step: its key is in the cache.
+    const kept = again.map(({ length: ids }, row) =>
+      ids > 0 ? undefined : past[row]! + (open.has(row) ? 1 : 0),
+    );
+    const found = await this.#prefill(state, again, kept);
+    return next.map((id, row) => (outgrown.includes(row) ? found[row]! : id));
   }
 
   #eachRow<T>(of: (prompt: readonly number[], row: number) => T): T[] {

@@ -27,6 +27,8 @@ export interface LanguageModel extends AnyModel {
   readonly vocabulary: number;
   /** After which `generate` stops where no file says so. */
   readonly eosTokenIds: readonly number[];
+  /** Longer sequences have other keys, and transformers computes those in the cache again. */
+  readonly recomputeAbove?: number;
   /** Hidden values of the entry's ids after the last layer: [tokens, width]. */
   hidden(s: Scope): Node;
   /** The final norm and the head: [rows, vocabulary]. */

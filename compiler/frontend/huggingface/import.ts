@@ -4,12 +4,12 @@ import { GraphBuilder } from "../../ir/graph.js";
 import { Checkpoint } from "../files/checkpoint.js";
 import { ConfigReader } from "../files/config-reader.js";
 import type { ModelDirectory } from "../files/source-file.js";
-import type { ImportedModel } from "../model.js";
+import type { Generation, ImportedModel } from "../model.js";
 import { readDtype, readEos } from "./common-config.js";
 import { checkKeys, unsupported } from "./config-keys.js";
 import { readBlockScales } from "./quantised.js";
 import { entriesOf, profileOf, type Span } from "./entries.js";
-import type { Model, OptionalInput } from "./family.js";
+import type { LanguageModel, Model, OptionalInput } from "./family.js";
 import { familyOf } from "./registry.js";
 import { tokenizerOf } from "./tokenizer-files.js";
 import { Weights } from "./weights.js";
@@ -67,7 +67,7 @@ export function importHuggingFace(
     dtype,
     notices: noticesOf(config, capacity, model),
     ...(model.kind === "language" && {
-      generation: { eosTokenIds: generationEos(directory) ?? model.eosTokenIds },
+      generation: generationOf(directory, model, capacity),
       companions: tokenizerOf(directory),
     }),
   };
@@ -79,6 +79,17 @@ function mostCommonType(checkpoint: Checkpoint | null): DType | undefined {
   for (const ref of checkpoint?.tensors.values() ?? [])
     if (isFloat(ref.dtype)) bytes.set(ref.dtype, (bytes.get(ref.dtype) ?? 0) + ref.bytes);
   return [...bytes].sort(([, a], [, b]) => b - a)[0]?.[0];
+}
+
+function generationOf(
+  directory: ModelDirectory,
+  { eosTokenIds, recomputeAbove = Infinity }: LanguageModel,
+  capacity: number,
+): Generation {
+  return {
+    eosTokenIds: generationEos(directory) ?? eosTokenIds,
+    ...(capacity > recomputeAbove && { recomputeAbove }),
+  };
 }
 
 /** Where the file exists it alone decides, as in transformers. */

@@ -66,7 +66,7 @@ function arranged(s: Scope, c: Config, stacked: Node): Node {
 function read(config: ConfigReader): LanguageModel {
   const c = readConfig(config);
   const { long } = c.rope;
-  return rotaryDecoder(c, {
+  const decoder = rotaryDecoder(c, {
     block: (s, x, layer) =>
       preNormBlock(s, c, x, layer.at, {
         attention: (normal) => attention(s, c, normal, layer),
@@ -82,10 +82,12 @@ function read(config: ConfigReader): LanguageModel {
       long === undefined || capacity <= long.above
         ? []
         : [
-            `longer than ${long.above} ids, all positions have other rotary frequencies: a sequence ` +
-              "that grows past it keeps its cached keys, where transformers computes them again",
+            `longer than ${long.above} ids, all positions have other rotary frequencies: generation ` +
+              "computes the cached keys again when a sequence grows past it, and so must a program " +
+              "that runs prefill and decode itself",
           ],
   });
+  return long === undefined ? decoder : { ...decoder, recomputeAbove: long.above };
 }
 
 export const phi3: Family = {
