@@ -4,20 +4,24 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { bundleReport } from "../../compiler/bundle/report.js";
 import { buildNative, lower, writeLowered, type LoweredModel } from "../../compiler/compile.js";
+import { importModel } from "../../compiler/import.js";
+import { tensor } from "../../compiler/ir/tensor.js";
 import type { Isa } from "../../compiler/codegen/c/compile.js";
 import { constValue } from "../../compiler/scalar/build.js";
 import { rangeOf } from "../../compiler/scalar/range.js";
-import type { Model, State } from "../../runtime/node/index.js";
+import type { Model, State, TensorLike } from "../../runtime/node/index.js";
 import {
   asInput,
   fixture,
   golden,
   isas,
   loaded,
+  numbersOf,
   reference,
   relRms,
   temporaryDirectory,
 } from "../support.js";
+import { evaluatedRouting, withRoutingGiven } from "./routing.js";
 
 const absorb = "attention(q, c·K, c·V)";
 const isa = isas().at(-1)! as Isa;
@@ -120,4 +124,45 @@ describe.each(runs)("%s without [%s]", (name, without) => {
       : [config.num_attention_heads, config.qk_nope_head_dim + config.qk_rope_head_dim];
     expect(read).toEqual(Array<typeof keys>(config.num_hidden_layers).fill(keys));
   });
+});
+
+describe("bf16 with float64's choices of experts", () => {
+  it.each(["mixtral", "deepseek_v3"])(
+    "is within twice transformers' own error: %s",
+    async (name) => {
+      const files = fixture(name, "hf");
+      const tensors = golden(fixture(name, "golden-hf.safetensors"));
+      const [ids, expected] = [tensors.get("input_ids")!, tensors.get("logits")!];
+      const shape = expected.shape.slice(0, 2);
+      const wide = tensor("i64", shape, [...numbersOf(ids)]);
+      const chosen = evaluatedRouting(
+        importModel(files, { dtype: "f32", needWeights: true }),
+        wide,
+      );
+      const narrow = importModel(files, { dtype: "bf16", needWeights: true });
+      const model = await loaded(await bundled(await lower(withRoutingGiven(narrow), {})));
+      const given = [...chosen].map(
+        ([
+          input,
+          {
+            data,
+            shape: [, count],
+          },
+        ]): [string, TensorLike] => {
+          const choices = Array.from<number | bigint, number>(data, Number);
+          return [input, { data: choices, shape: [...shape, count!] }];
+        },
+      );
+      const { logits } = await model.run({
+        input_ids: asInput("input_ids", ids, "i64"),
+        ...Object.fromEntries(given),
+      });
+      expect(chosen.size).toBeGreaterThan(0);
+      expect(relRms(logits!, expected)).toBeLessThanOrEqual(
+        2 * reference(name).rel_rms_of_transformers.bf16,
+      );
+      await model.close();
+    },
+    240_000,
+  );
 });
