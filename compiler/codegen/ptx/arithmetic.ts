@@ -191,13 +191,17 @@ export function emitBitcast(b: PtxBuilder, value: Value, to: DType): Value {
   const target = machineType[to];
   if (target === null) throw bug(`no PTX register holds ${to}`);
   if (target === value.type) return value;
+  if (value.type === "pred") return fromPredicate(b, value, target);
+  if (target === "pred") return toPredicate(b, value);
+  // Registers of 16 bits hold floats only; integers of 16 bits are in wider ones.
+  if (value.type === "b16") return b.op(narrowInstruction[to]!.wrap, target, value);
+  if (target === "b16") return b.halves(b.inRegister(convertRegister(b, value, "u32")))[0];
   // An i64 that fits is kept in 32 bits; as a pattern it has 64.
   const whole =
     value.type === "s32" && bitsOf[target] !== "b32" && target !== "f32"
       ? convertRegister(b, value, "s64")
       : value;
-  const suffix =
-    target === "f64" || bitsOf[target] === "b64" ? "b64" : target === "b16" ? "b16" : "b32";
+  const suffix = target === "f64" || bitsOf[target] === "b64" ? "b64" : "b32";
   return b.op(`mov.${suffix}`, target, whole);
 }
 

@@ -17,6 +17,7 @@ import {
   add,
   and,
   binary,
+  bitcast,
   cast,
   check,
   constant,
@@ -191,6 +192,20 @@ function casts(from: DType, count: number, fill: Fill): GpuCase[] {
     rms: 0,
   };
   return casesOf(sm80Map, desc, { inputs: { x: fill }, tolerance });
+}
+
+/** The bits of one type as others of the same width. */
+function patterns(from: DType, types: readonly DType[], fill: Fill): GpuCase[] {
+  const i = coord("i", int(40));
+  const x = load("x", i, from);
+  const desc = mapDesc(
+    `bits of ${from}`,
+    [read("x", from, int(40)), ...types.map((to) => write(`as ${to}`, to, int(40)))],
+    [i],
+    [int(40)],
+    types.map((to) => ({ operand: `as ${to}`, offset: i, value: bitcast(x, to), guard: null })),
+  );
+  return casesOf(sm80Map, desc, { inputs: { x: fill }, tolerance: tolerances.exact });
 }
 
 function embedding(dtype: "bf16" | "f16" | "f32", width: number, bad: boolean): GpuCase[] {
@@ -431,6 +446,11 @@ const mapCases = (): GpuCase[] => [
     casts(from, 37, hash(10, 120, 120, 1)),
   ),
   ...casts("bool", 40, hash(11, 0.5, 0.5, 1)),
+  ...patterns("f16", ["i16", "u16", "bf16"], hash(12, 30)),
+  ...patterns("bf16", ["i16", "u16", "f16"], hash(13, 30)),
+  ...patterns("i16", ["u16", "f16", "bf16"], whole(14, 3000)),
+  ...patterns("u16", ["i16", "f16", "bf16"], hash(15, 3000, 3000, 1)),
+  ...patterns("bool", ["i8", "u8"], hash(16, 0.5, 0.5, 1)),
   ...embedding("bf16", 48, false),
   ...embedding("f32", 20, true),
   ...embedding("f16", 7, false),
