@@ -17,40 +17,16 @@ import { compare } from "../../compiler/cli/tensors.js";
 import { compile } from "../../compiler/compile.js";
 import { packageRoot } from "../../compiler/version.js";
 import { devices, load, type Model as Loaded } from "../../runtime/node/index.js";
+import { geometricMean } from "../performance-page.js";
 import { inputsOf, type Input, type Model } from "./model.js";
 import { models } from "./models/index.js";
 import { onnxRuntime, type Peer } from "./peer.js";
+import { ratioOf, type Results, type Row } from "./results.js";
 import { stepLines } from "./steps.js";
-import { interleaved, type Plan, type Timing } from "./timing.js";
+import { interleaved, type Plan } from "./timing.js";
 
 /** ‖farrier − peer‖ / ‖peer‖ of every output, both in f32: beyond it nothing is timed. */
 const bound = 1e-5;
-
-export interface Row {
-  readonly name: string;
-  /** Per output. */
-  readonly relRms: Readonly<Record<string, number>>;
-  /** Null where the gate failed or a side refused: `failed` says why. */
-  readonly farrier: Timing | null;
-  readonly peer: Timing | null;
-  readonly failed?: string;
-}
-
-export interface Results {
-  readonly date: string;
-  readonly commit: string;
-  readonly cpu: string;
-  readonly cores: number;
-  readonly threads: number;
-  readonly isa: string;
-  readonly flags: readonly string[];
-  readonly peer: string;
-  readonly node: string;
-  readonly compiler: string;
-  /** Of the machine, one minute, before the first and after the last model. */
-  readonly load: readonly [number, number];
-  readonly rows: readonly Row[];
-}
 
 const { values: options } = parseArgs({
   options: {
@@ -166,11 +142,8 @@ for (const model of chosen) {
   rows.push(row);
   say(rowLine(row));
 }
-const ratios = rows.flatMap(({ farrier, peer: theirs }) =>
-  farrier === null || theirs === null ? [] : [theirs.median / farrier.median],
-);
-const mean = Math.exp(ratios.reduce((sum, x) => sum + Math.log(x), 0) / ratios.length);
-say(`geometric mean of the medians' ratios: ${mean.toFixed(3)}`);
+const ratios = rows.flatMap((row) => ratioOf(row, "median") ?? []);
+say(`geometric mean of the medians' ratios: ${geometricMean(ratios).toFixed(3)}`);
 if (options.out !== undefined) {
   const results: Results = {
     date: new Date().toISOString().slice(0, 10),

@@ -9,6 +9,8 @@ export interface Timing {
   readonly median: number;
   /** The fastest of all runs. */
   readonly min: number;
+  /** The least that a run took of all cores together, waiting in loops included. */
+  readonly cpu: number;
   readonly runs: number;
 }
 
@@ -24,23 +26,29 @@ export const median = (values: readonly number[]): number => {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 };
 
-const once = async (body: Body): Promise<number> => {
-  const start = performance.now();
+interface Run {
+  readonly time: number;
+  readonly cpu: number;
+}
+
+async function once(body: Body): Promise<Run> {
+  const [start, before] = [performance.now(), process.cpuUsage()];
   await body();
-  return performance.now() - start;
-};
+  const { user, system } = process.cpuUsage(before);
+  return { time: performance.now() - start, cpu: (user + system) / 1000 };
+}
 
 /** Threads of the other side may still look for work: they are given time to go to sleep. */
 const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
 
-async function slice(body: Body, length: number): Promise<number[]> {
+async function slice(body: Body, length: number): Promise<Run[]> {
   await settle();
   const warm = performance.now();
   for (let i = 0; i < 2 || performance.now() - warm < length / 10; i++) await body();
-  const times: number[] = [];
-  for (let spent = 0; times.length < 3 || spent < length; spent += times.at(-1)!)
-    times.push(await once(body));
-  return times;
+  const runs: Run[] = [];
+  for (let spent = 0; runs.length < 3 || spent < length; spent += runs.at(-1)!.time)
+    runs.push(await once(body));
+  return runs;
 }
 
 /** Rounds of one slice each, in alternating order. */
@@ -49,20 +57,22 @@ export async function interleaved<K extends string>(
   { rounds, slice: length }: Plan,
 ): Promise<Record<K, Timing>> {
   const names = Object.keys(bodies) as K[];
-  const times = new Map(names.map((name) => [name, [] as number[][]]));
+  const slices = new Map(names.map((name) => [name, [] as Run[][]]));
   for (let round = 0; round < rounds; round++) {
     for (const name of round % 2 === 0 ? names : [...names].reverse())
-      times.get(name)!.push(await slice(bodies[name], length));
+      slices.get(name)!.push(await slice(bodies[name], length));
   }
   return Object.fromEntries(
     names.map((name) => {
-      const slices = times.get(name)!;
-      const medians = slices.map(median);
+      const own = slices.get(name)!;
+      const medians = own.map((runs) => median(runs.map(({ time }) => time)));
+      const all = own.flat();
       const timing: Timing = {
         rounds: medians.map((value) => Number(value.toFixed(4))),
         median: median(medians),
-        min: Math.min(...slices.flat()),
-        runs: slices.flat().length,
+        min: Math.min(...all.map(({ time }) => time)),
+        cpu: Math.min(...all.map(({ cpu }) => cpu)),
+        runs: all.length,
       };
       return [name, timing];
     }),

@@ -2,9 +2,8 @@
  * Generates the tables of docs/performance.md from results of `rows.py`:
  * `npx tsx bench/gpu/table.ts RESULT.json…`. A row of a later file replaces the same row of an earlier one.
  */
-import { readFileSync, writeFileSync } from "node:fs";
-import path from "node:path";
-import { packageRoot } from "../../compiler/version.js";
+import { readFileSync } from "node:fs";
+import { fromRoot, geometricMean, intoPerformancePage } from "../performance-page.js";
 
 interface Timed {
   readonly name: string;
@@ -63,9 +62,6 @@ const short = (time: number): string => time.toFixed(time < 100 ? 1 : 0);
 const ratio = (peer: Timed | null, own: Timed, time: "burst" | "sustained"): number | null =>
   peer === null || own[time] === null ? null : peer[time]! / own[time];
 
-const geomean = (values: readonly number[]): number =>
-  Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
-
 function table(number: string): string[] {
   const rows = [...latest.values()].filter(({ row }) => row.row === number);
   if (rows.length === 0) return [];
@@ -101,7 +97,7 @@ function table(number: string): string[] {
     );
   }
   const mean = (values: readonly number[]): string =>
-    values.length === 0 ? "" : geomean(values).toFixed(2);
+    values.length === 0 ? "" : geometricMean(values).toFixed(2);
   lines.push(`| geometric mean | | | | | | ${mean(ratios.burst)} | ${mean(ratios.sustained)} | |`);
   return lines;
 }
@@ -113,7 +109,7 @@ const failures = [...latest.values()].flatMap(({ row }) =>
 const text = [
   ...runs.map(
     ({ device, driver, cuda, torch, cudnn, commit, date }, index) =>
-      `${index + 1}. ${date}, ${device}, driver ${driver}, CUDA ${cuda}, PyTorch ${torch}, cuDNN ${cudnn}; farrier ${commit}; \`${path.relative(packageRoot(), path.resolve(files[index]!))}\``,
+      `${index + 1}. ${date}, ${device}, driver ${driver}, CUDA ${cuda}, PyTorch ${torch}, cuDNN ${cudnn}; farrier ${commit}; \`${fromRoot(files[index]!)}\``,
   ),
   ...titles.flatMap(([number, title]) => {
     const lines = table(number);
@@ -125,9 +121,4 @@ const text = [
     : `Left out:\n\n${failures.join("\n")}`,
 ].join("\n");
 
-const place = path.join(packageRoot(), "docs", "performance.md");
-const [start, end] = ["<!-- bench/gpu/table.ts -->", "<!-- end of bench/gpu/table.ts -->"];
-const page = readFileSync(place, "utf8");
-const [from, to] = [page.indexOf(start), page.indexOf(end)];
-if (from < 0 || to < from) throw new Error(`docs/performance.md has no ${start} … ${end}`);
-writeFileSync(place, `${page.slice(0, from + start.length)}\n\n${text}\n\n${page.slice(to)}`);
+intoPerformancePage("bench/gpu/table.ts", text);

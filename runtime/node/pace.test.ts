@@ -7,7 +7,7 @@ it("makes runs here that were short the last time", () => {
   pace.took("a", 0.15, false);
   expect(pace.here("a")).toBe(true);
   expect(pace.here("b")).toBe(false);
-  pace.took("a", 0.5, true);
+  pace.took("a", 0.8, true);
   expect(pace.here("a")).toBe(false);
 });
 

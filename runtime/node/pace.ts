@@ -4,7 +4,7 @@
  */
 
 /** Milliseconds that a run may take, by the last one of its shapes. */
-const longest = 0.2;
+const longest = 0.5;
 /** Milliseconds in a row, and what a run counts at least, with what is done around it. */
 const inRow = 1;
 const least = 0.02;

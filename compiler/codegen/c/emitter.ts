@@ -66,6 +66,8 @@ export class CEmitter {
   readonly #operands: ReadonlyMap<string, Operand & { readonly index: number }>;
   /** Evaluated whether or not any select takes the arm it is in. */
   readonly #always = new Set<Expr>();
+  /** Selects among them whose arms may not run. */
+  readonly #choices = new Set<Expr>();
   readonly #effects = new Map<Expr, boolean>();
   readonly #legalised = new Map<Expr, Expr>();
   /** Of a model's own fma, which rounds once everywhere; polynomials do with what is fast. */
@@ -114,13 +116,34 @@ export class CEmitter {
   /** Says that `roots` are evaluated in any case: what they need may leave arms and inner loops. */
   mark(roots: readonly Expr[]): void {
     const stack = this.#legal(roots);
+    do {
+      for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
+        if (this.#always.has(node) || isOp(node, "coord")) continue;
+        this.#always.add(node);
+        if (isOp(node, "select")) this.#choices.add(node);
+        stack.push(...(isOp(node, "select") ? node.args.slice(0, 1) : node.args));
+      }
+      // What arms read may be read in any case by something else: then they need no branch.
+      for (const choice of this.#choices) {
+        const arms = choice.args.slice(1);
+        if (arms.some((arm) => this.#mayNotRun(arm))) continue;
+        this.#choices.delete(choice);
+        stack.push(...arms);
+      }
+    } while (stack.length > 0);
+  }
+
+  /** True if `root` reads or checks what nothing else is known to. */
+  #mayNotRun(root: Expr): boolean {
+    const stack = [root];
+    const seen = new Set<Expr>();
     for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
-      if (this.#always.has(node) || isOp(node, "coord")) continue;
-      this.#always.add(node);
-      const lazy =
-        isOp(node, "select") && (this.#hasEffect(node.args[1]!) || this.#hasEffect(node.args[2]!));
-      stack.push(...(lazy ? node.args.slice(0, 1) : node.args));
+      if (seen.has(node) || this.#always.has(node) || !this.#hasEffect(node)) continue;
+      if (isOp(node, "load") || isOp(node, "check")) return true;
+      seen.add(node);
+      stack.push(...node.args);
     }
+    return false;
   }
 
   /** Prints the statements that compute `node` for `block`; answers its name or literal. */
