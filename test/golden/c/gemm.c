@@ -26,6 +26,8 @@ void FARRIER_KERNEL(void* const* buffers, const int64_t* scalars, int64_t task, 
   float* const c = a + 38400;
   const float* const x = a;
   const int64_t ldx = 0, whole = 0;
+  /* The last tile has more rows than there are. */
+  const int ragged = farrier_whole_bf16(rows) < rows;
   float stage0[96];
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t m = m0 + r;
@@ -69,7 +71,7 @@ void FARRIER_KERNEL(void* const* buffers, const int64_t* scalars, int64_t task, 
         to[i] = v16;
       }
     }
-    for (int64_t r = rows; whole < rows && r < (rows + 12 - 1) / 12 * 12; ++r)
+    for (int64_t r = rows; ragged && r < (rows + 12 - 1) / 12 * 12; ++r)
       memset(a + r * FARRIER_LDA, 0, (size_t)deep * sizeof *a);
     farrier_block_bf16(rows, panels * 16, deep, x + k0, ldx, whole, a, b1 + panel0 * 16 * s0 + k0 * 16, 16 * s0, c, 528, k0 > 0);
   }
