@@ -372,7 +372,27 @@ export function gelu(dtype: "f32" | "bf16" | "f16", count: number): GpuCase[] {
 
 const whole = (seed: number, scale: number): Fill => hash(seed, scale, 0.5, 1);
 
+/** Neighbours come from two tensors in turn: lanes of a thread take different arms. */
+function zipped(): GpuCase[] {
+  const count = 256;
+  const i = coord("i", int(2 * count));
+  const half = div(i, int(2));
+  const isEven = eq(mod(i, int(2)), int(0));
+  const value = select(isEven, load("x", half, "f32"), load("y", half, "f32"));
+  const operands = [read("x", "f32", int(count)), read("y", "f32", int(count))];
+  const desc = mapDesc(
+    "two tensors in turn",
+    [...operands, write("z", "f32", int(2 * count))],
+    [i],
+    [int(2 * count)],
+    [{ operand: "z", offset: i, value, guard: null }],
+  );
+  const inputs = { x: hash(1, 8), y: hash(2, 8) };
+  return casesOf(sm80Map, desc, { inputs, tolerance: tolerances.exact, configs: "all" });
+}
+
 const mapCases = (): GpuCase[] => [
+  ...zipped(),
   ...(
     [
       "neg",
