@@ -9,8 +9,8 @@ import { importOnnx } from "./frontend/onnx/import.js";
 export interface ImportOptions {
   /** Arithmetic and activations; default what the model stores. */
   readonly dtype?: ComputeType;
-  /** Ranges of symbols. */
-  readonly dims?: Readonly<Record<string, Span>>;
+  /** Ranges of symbols; of an ONNX file, also how a dimension follows from others. */
+  readonly dims?: Readonly<Record<string, Span | string>>;
   /** Accept files of the model that have more than one name. */
   readonly allowHardlinks?: boolean;
 }
@@ -25,10 +25,22 @@ export function importModel(
     throw new FarrierError("E_NOT_FOUND", "no such file or directory", { file: modelPath });
   const common = {
     ...(dtype === undefined ? {} : { dtype }),
-    ...(dims === undefined ? {} : { dims }),
     weights: needWeights ? "files" : "none",
   } as const;
   if (stat.isDirectory())
-    return importHuggingFace(ModelDirectory.at(modelPath, { allowHardlinks }), common);
-  return importOnnx(modelPath, { ...common, allowHardlinks });
+    return importHuggingFace(ModelDirectory.at(modelPath, { allowHardlinks }), {
+      ...common,
+      dims: spansOf(dims ?? {}),
+    });
+  return importOnnx(modelPath, { ...common, dims: dims ?? {}, allowHardlinks });
+}
+
+function spansOf(dims: Readonly<Record<string, Span | string>>): Record<string, Span> {
+  return Object.fromEntries(
+    Object.entries(dims).map(([name, size]) => {
+      if (typeof size !== "string") return [name, size];
+      const what = `"${size}" is no range; only dimensions of ONNX files follow from others`;
+      throw new FarrierError("E_DIM", what, { where: `--dim ${name}` });
+    }),
+  );
 }

@@ -8,7 +8,7 @@ import type { ComputeType } from "../frontend/huggingface/import.js";
 export interface RawCompileOptions {
   readonly target?: string;
   readonly dtype?: ComputeType;
-  readonly dim?: Record<string, readonly [number, number]>;
+  readonly dim?: Record<string, Size>;
   readonly numerics?: "strict" | "fast";
   readonly weights?: string;
   readonly fusion?: boolean;
@@ -25,12 +25,15 @@ const oneOf =
     return found;
   };
 
-function dim(
-  text: string,
-  before: Record<string, readonly [number, number]> = {},
-): Record<string, readonly [number, number]> {
+/** A range, or how a dimension follows from others. */
+type Size = readonly [number, number] | string;
+
+function dim(text: string, before: Record<string, Size> = {}): Record<string, Size> {
+  const formula = /^([^=]+)=([A-Za-z_(][^=]*)$/.exec(text);
+  if (formula !== null) return { ...before, [formula[1]!]: formula[2]! };
   const match = /^([^=]+)=(\d{1,15})(?:\.\.(\d{1,15}))?$/.exec(text);
-  if (match === null) throw new InvalidArgumentError("write NAME=LO..HI, or NAME=N.");
+  if (match === null)
+    throw new InvalidArgumentError("write NAME=LO..HI, NAME=N, or NAME=A+B of other names.");
   const low = Number(match[2]);
   return { ...before, [match[1]!]: [low, match[3] === undefined ? low : Number(match[3])] };
 }
