@@ -1,12 +1,10 @@
 /**
  * The fuzzer tested on itself: each planted defect has to be found, and reduced.
  *
- *   npx tsx test/fuzz/inject.ts [--seed A] [--graphs N] [--only TEXT]
+ *   npm run fuzz -- --self-test [--seed A] [--count N] [--only TEXT]
  */
 import { fork } from "node:child_process";
-import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { targetOf } from "./backend.js";
 import { runBatch, type BatchOptions, type Trial, type Verdict } from "./batch.js";
 import { describeCase, sizeOf, type Variant } from "./case.js";
@@ -114,7 +112,7 @@ interface Job {
 
 /** In a process of its own, which a defect may break. */
 function huntApart(job: Job): Promise<Hunt> {
-  const child = fork(fileURLToPath(import.meta.url), ["--worker"], {
+  const child = fork(fileURLToPath(import.meta.url), ["--hunt"], {
     env: { ...process.env, FARRIER_THREADS: process.env["FARRIER_THREADS"] ?? "2" },
   });
   return new Promise((resolve) => {
@@ -137,34 +135,38 @@ function serve(): void {
   });
 }
 
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      seed: { type: "string", default: "1" },
-      graphs: { type: "string", default: "1500" },
-      only: { type: "string", default: "" },
-    },
-  });
+export interface SelfTest {
+  readonly seed: number;
+  /** Graphs that are made for each defect, at most. */
+  readonly graphs: number;
+  /** Only defects whose name contains this. */
+  readonly only: string;
+}
+
+const row = (name: string, graphs: string, nodes: string, seconds: string, what: string): string =>
+  `${name.padEnd(52)} ${graphs.padStart(6)} ${nodes.padStart(9)} ${seconds.padStart(7)}  ${what}`;
+
+/** Hunts every defect and prints a table; whether all of them were found. */
+export async function selfTest({ seed, graphs, only }: SelfTest): Promise<boolean> {
   const hunts: Hunt[] = [];
-  for (const { name } of faults.filter((fault) => fault.name.includes(values.only))) {
-    const job = { fault: name, seed: Number(values.seed), most: Number(values.graphs) };
-    const made = await huntApart(job);
+  const began = performance.now();
+  console.log(row("defect", "graphs", "operators", "seconds", "seen as"));
+  for (const { name } of faults.filter((fault) => fault.name.includes(only))) {
+    const start = performance.now();
+    const made = await huntApart({ fault: name, seed, most: graphs });
     hunts.push(made);
-    const said = made.found
-      ? `found after ${made.graphs} graphs, ${made.nodes} operators: ${made.what}`
-      : `NOT FOUND in ${made.graphs} graphs`;
-    console.log(`${made.fault}: ${said}`);
-    if (made.nodes > 5) console.log(made.text);
+    const seconds = ((performance.now() - start) / 1000).toFixed(1);
+    const [nodes, what] = made.found ? [String(made.nodes), made.what] : ["-", "NOT FOUND"];
+    console.log(row(name, String(made.graphs), nodes, seconds, what.slice(0, 90)));
   }
   const found = hunts.filter((each) => each.found);
   const nodes = median(found.map((each) => each.nodes));
+  const seconds = ((performance.now() - began) / 1000).toFixed(0);
   console.log(
-    `${found.length} of ${hunts.length} defects found, the median reduced to ${nodes} operators`,
+    `${found.length} of ${hunts.length} defects found in ${seconds} s, ` +
+      `the median reduced to ${nodes} operators`,
   );
-  process.exitCode = found.length === hunts.length ? 0 : 1;
+  return found.length === hunts.length;
 }
 
-const isMain =
-  process.argv[1] !== undefined && path.resolve(process.argv[1]) === fileURLToPath(import.meta.url);
-if (isMain && process.argv.includes("--worker")) serve();
-else if (isMain) void main();
+if (process.argv.includes("--hunt")) serve();

@@ -172,6 +172,8 @@ export function noiseOf(
   const plus = (absolute: number): Noise => ({ ...base, absolute: base.absolute + absolute });
   const [a, b, c] = inputs as [TensorValue, TensorValue, TensorValue];
   if (isNode(node, "map") && choosing.has(node.attrs.fn.name)) return arithmeticOnly ? null : base;
+  // Where erf is all but -1 its approximation is as near as numbers of the size of one are.
+  if (isNode(node, "map") && node.attrs.fn.name === "gelu_erf") return plus(2 ** -40 * largest(a));
   if (isNode(node, "matmul") || isNode(node, "expert_matmul"))
     return plus(sumNoise(u, a.shape.at(-1)!, Math.min(largest(a), 4 * rms(a)) * 4 * rms(b)));
   if (isNode(node, "reduce")) {

@@ -3,6 +3,7 @@
  *
  *   npm run fuzz -- --seed A --count N [--target cpu|sm_80] [--jobs J] [--seconds S] [--no-reduce]
  *                   [--record FILE [--commit HASH]]
+ *   npm run fuzz -- --self-test [--seed A] [--count N] [--only TEXT]
  *
  * The graphs of seeds A … A + N - 1, many to a compiler call, in processes of their own.
  */
@@ -10,6 +11,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import type { Backend } from "./backend.js";
+import { selfTest } from "./inject.js";
 import { BatchProcess } from "./process.js";
 import { record } from "./record.js";
 import type { Failure, Report } from "./seeds.js";
@@ -93,14 +95,21 @@ async function main(): Promise<void> {
     options: {
       target: { type: "string", default: "cpu" },
       seed: { type: "string", default: "1" },
-      count: { type: "string", default: "1000" },
+      count: { type: "string", default: "1500" },
       jobs: { type: "string", default: "1" },
       seconds: { type: "string", default: "Infinity" },
       "no-reduce": { type: "boolean", default: false },
       record: { type: "string" },
       commit: { type: "string" },
+      "self-test": { type: "boolean", default: false },
+      only: { type: "string", default: "" },
     },
   });
+  if (values["self-test"]) {
+    const [seed, graphs] = [Number(values.seed), Number(values.count)];
+    process.exitCode = (await selfTest({ seed, graphs, only: values.only })) ? 0 : 1;
+    return;
+  }
   const { target } = values;
   if (target !== "cpu" && target !== "sm_80")
     throw new Error(`--target ${target}: give cpu or sm_80`);

@@ -56,6 +56,17 @@ const count = (text: string, pattern: RegExp): number =>
   [...text.matchAll(new RegExp(pattern, "g"))].length;
 
 describe("Scope", () => {
+  it("loads what all lanes share where any of them takes the arm that reads it", () => {
+    const chosen = load("chosen", add(mul(i, int(63)), j), "bool");
+    const shared = load("shared", i, "f32");
+    const operands = [operand("chosen", "bool"), operand("shared", "f32"), operand("x", "f32")];
+    const { element } = emit(operands, select(chosen, shared, load("x", j, "f32")), 4);
+    expect(count(element, /or\.pred/)).toBe(3);
+    const any = /or\.pred (%p\d+), [^\n]*\n(?!.*or\.pred)/s.exec(element)?.[1];
+    expect(element).toContain(`@${any} ld.global.nc.f32`);
+    expect(count(element, new RegExp(`@${any} ld`))).toBe(1);
+  });
+
   it("computes what depends on the row alone before the elements, once", () => {
     const scale = unary("sqrt", load("scale", i, "f32"));
     const { row, element } = emit(

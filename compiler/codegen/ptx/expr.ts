@@ -112,6 +112,7 @@ export class Scope {
   readonly #bindings = new Map<Expr, Binding>();
   readonly #memo = new Map<Expr, (Value | undefined)[]>();
   readonly #arms = new Map<string, Scope>();
+  #anyLane: Value | null = null;
 
   constructor(
     kernel: PtxKernel,
@@ -227,6 +228,16 @@ export class Scope {
   /** The predicate of a lane's memory accesses. */
   guardOf(lane: number): Value | null {
     return this.guard === null ? null : (this.guard[lane] ?? this.guard[0]!);
+  }
+
+  /** The predicate of an access that is the same for all lanes: one of them is enough to need it. */
+  sharedGuard(): Value | null {
+    const { guard } = this;
+    if (guard === null || guard.length === 1) return this.guardOf(0);
+    this.#anyLane ??= this.inBlock(() =>
+      guard.reduce((joined, value) => this.b.op("or.pred", "pred", joined, value)),
+    );
+    return this.#anyLane;
   }
 
   /** The scope in which `node` is computed. */
@@ -420,7 +431,7 @@ function emitCheck(scope: Scope, node: Expr<"check">, lane: number): Value {
   const { status } = scope.kernel;
   if (status !== null) {
     const outside = b.op("not.pred", "pred", inside);
-    const guard = scope.guardOf(lane);
+    const guard = scope.lane.step(node) === 0 ? scope.sharedGuard() : scope.guardOf(lane);
     const failed = guard === null ? outside : b.op("and.pred", "pred", outside, guard);
     const site = b.op("mov.b32", "s32", node.attr.site);
     b.lineIf(failed, ptx.storeGlobal("b32", 1), `[${status.text}]`, site);

@@ -99,7 +99,8 @@ export function emitLoad(scope: Scope, node: Expr<"load">, lane: number): Value 
   }
   const shift = step === null ? 0 : step * lane * memory.bytes;
   const place = elementAddress(scope, node.attr.buffer, offset, step === null ? lane : 0);
-  const [register] = loadVector(scope.b, memory, 1, place, shift, constant, scope.guardOf(lane));
+  const guard = step === 0 ? scope.sharedGuard() : scope.guardOf(lane);
+  const [register] = loadVector(scope.b, memory, 1, place, shift, constant, guard);
   return fromMemory(scope.b, register!, node.type);
 }
 

@@ -1,5 +1,6 @@
 /** Offsets and coordinates. */
 import {
+  broadcastTo,
   cast,
   dim,
   gather,
@@ -14,6 +15,17 @@ import { primitive } from "../../../compiler/scalar/primitives.js";
 import { regression, type Regression } from "./regression.js";
 
 export const indexing: readonly Regression[] = [
+  regression("an arm that reads one value for a whole row", ({ g }) => {
+    const one = broadcastTo(g, input(g, "row", "f32", [3, 1]), [3, 8]);
+    const chosen = literal(
+      g,
+      "bool",
+      [3, 8],
+      [...Array<number>(24).keys()].map((i) => i % 3 === 1),
+    );
+    const x = map(g, primitive("select"), [chosen, one, input(g, "x", "f32", [3, 8])]);
+    return [x, reduce(g, "mean", x, [1])];
+  }),
   regression("eight integers of 16 bits in one access", ({ g }) =>
     (["i16", "u16"] as const).map((dtype) =>
       reduce(g, "max", input(g, `x.${dtype}`, dtype, [3, 64]), [1]),
