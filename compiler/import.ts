@@ -5,6 +5,7 @@ import { ModelDirectory } from "./frontend/files/source-file.js";
 import { importHuggingFace, type ComputeType, type Span } from "./frontend/huggingface/import.js";
 import type { ImportedModel } from "./frontend/model.js";
 import { importOnnx } from "./frontend/onnx/import.js";
+import { requireConfig } from "./not-a-model.js";
 
 export interface ImportOptions {
   /** Arithmetic and activations; default what the model stores. */
@@ -27,11 +28,13 @@ export function importModel(
     ...(dtype === undefined ? {} : { dtype }),
     weights: needWeights ? "files" : "none",
   } as const;
-  if (stat.isDirectory())
+  if (stat.isDirectory()) {
+    requireConfig(modelPath);
     return importHuggingFace(ModelDirectory.at(modelPath, { allowHardlinks }), {
       ...common,
       dims: spansOf(dims ?? {}),
     });
+  }
   return importOnnx(modelPath, { ...common, dims: dims ?? {}, allowHardlinks });
 }
 

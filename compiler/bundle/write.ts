@@ -38,12 +38,26 @@ const temporaryName = (target: string): string =>
     `.${path.basename(path.resolve(target))}.${randomBytes(6).toString("hex")}.tmp`,
   );
 
+function statOf(target: string): fs.Stats | undefined {
+  try {
+    return fs.lstatSync(target, { throwIfNoEntry: false });
+  } catch (error) {
+    throw new FarrierError("E_IO", `cannot write here: ${reasonOf(error)}`, {
+      file: target,
+      hint: "choose another place with -o",
+      cause: error,
+    });
+  }
+}
+
 /**
  * Whether a bundle can be written here, asked before the work of compiling it.
  * @throws FarrierError E_BUNDLE_EXISTS, E_IO
  */
 export function checkPlace(target: string, force: boolean): void {
-  const found = fs.lstatSync(target, { throwIfNoEntry: false });
+  if (target === "")
+    throw new FarrierError("E_OPTION", "the bundle's name is empty", { hint: "name it with -o" });
+  const found = statOf(target);
   if (found !== undefined) {
     if (!fs.existsSync(path.join(target, "manifest.json")))
       throw new FarrierError("E_BUNDLE_EXISTS", "there is something here that is not a bundle", {

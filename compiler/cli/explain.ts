@@ -1,8 +1,8 @@
-import path from "node:path";
 import type { AddCommand } from "./main.js";
 import { lower } from "../compile.js";
 import { bundleReport, type EntryReport, type PassReport, type Report } from "../bundle/report.js";
 import { FarrierError } from "../errors.js";
+import { reportShape } from "./bundle-shapes.js";
 import { bundleJson, existing, isBundle } from "./open.js";
 import { compileOptions, withModelOptions, type RawCompileOptions } from "./options.js";
 import { bytesText, Output } from "./output.js";
@@ -36,14 +36,7 @@ export const explainCommand: AddCommand = (program) => {
 };
 
 function readReport(bundle: string): Report {
-  const file = path.join(bundle, "report.json");
-  const report = bundleJson(bundle, "report.json") as Partial<Report>;
-  if (report.format !== 1 || !Array.isArray(report.targets))
-    throw new FarrierError("E_BUNDLE_FORMAT", "the report is of another version of farrier", {
-      file,
-      hint: "explain the model itself, or compile it again",
-    });
-  return report as Report;
+  return bundleJson(bundle, "report.json", reportShape) as Report;
 }
 
 function onlyTargets(report: Report, wanted: string | undefined): Report {

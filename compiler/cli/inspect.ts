@@ -2,6 +2,7 @@ import type { AddCommand } from "./main.js";
 import { FarrierError } from "../errors.js";
 import { shapeText } from "../bundle/binding.js";
 import type { BundlePlan, TensorSpec } from "../plan/plan.js";
+import { manifestShape, planShape } from "./bundle-shapes.js";
 import { bundleJson, existing, isBundle } from "./open.js";
 import { bytesText, Output } from "./output.js";
 
@@ -17,13 +18,10 @@ export const inspectCommand: AddCommand = (program) => {
       if (!isBundle(place))
         throw new FarrierError("E_BUNDLE_FORMAT", "this is no bundle: it has no manifest.json", {
           file: place,
+          hint: "farrier compile MODEL makes one",
         });
-      const manifest = bundleJson(place, "manifest.json") as Manifest;
-      const plan = bundleJson(place, "plan.json") as BundlePlan;
-      if (plan.format !== 1)
-        throw new FarrierError("E_BUNDLE_FORMAT", "the plan is of another version of farrier", {
-          file: place,
-        });
+      const manifest = bundleJson(place, "manifest.json", manifestShape) as Manifest;
+      const plan = bundleJson(place, "plan.json", planShape) as BundlePlan;
       output.event(
         "inspected",
         { manifest, symbols: plan.symbols, entries: plan.entries, states: plan.states },

@@ -4,6 +4,7 @@ import path from "node:path";
 import { devices, load, machine, type Model } from "../../runtime/node/index.js";
 import { compile, type CompileOptions } from "../compile.js";
 import { FarrierError } from "../errors.js";
+import { mismatch, type Shape } from "./json-shape.js";
 import type { Output } from "./output.js";
 import { scratchDirectory } from "./scratch.js";
 
@@ -21,11 +22,22 @@ export function existing(place: string): void {
 }
 
 /**
- * A JSON file of a bundle, for people to look at: nothing is checked but that it is JSON.
+ * A JSON file of a bundle, for people to look at: its shape is checked, and nothing that it refers to.
  * @throws FarrierError E_BUNDLE_FORMAT
  */
-export function bundleJson(bundle: string, name: string): unknown {
+export function bundleJson(bundle: string, name: string, shape: Shape): unknown {
   const file = path.join(bundle, name);
+  const value = parsed(file);
+  const { format } = (value ?? {}) as { readonly format?: unknown };
+  const fault = format === 1 ? mismatch(value, shape) : `format ${JSON.stringify(format)}`;
+  if (fault === null) return value;
+  throw new FarrierError("E_BUNDLE_FORMAT", `of another version of farrier, or edited: ${fault}`, {
+    file,
+    hint: "compile the model again",
+  });
+}
+
+function parsed(file: string): unknown {
   try {
     return JSON.parse(fs.readFileSync(file, "utf8")) as unknown;
   } catch (error) {
@@ -51,13 +63,15 @@ async function deviceFor(bundle: string): Promise<string> {
   } catch {
     return "cpu"; // What is wrong with it is the loader's to say.
   }
-  if (!Array.isArray(targets) || targets.includes("cpu")) return "cpu";
+  if (!Array.isArray(targets) || targets.length === 0 || targets.includes("cpu")) return "cpu";
   const found = await devices();
   const gpu = found.devices.find(({ type }) => type === "cuda");
   if (gpu !== undefined) return `cuda:${gpu.id}`;
+  // The driver's own error has a code and a way out, which are not those of this one.
+  const why = (found.cuda ?? "none is found").replace(/^E_\w+: /, "").replace(/ \([^()]*\)$/, "");
   throw new FarrierError(
     "E_NO_DEVICE",
-    `the bundle is for ${targets.join(", ")} and no GPU runs here: ${found.cuda ?? "none is found"}`,
+    `the bundle is for ${targets.join(", ")} and no GPU runs here: ${why}`,
     { file: bundle, hint: "compile it with --target cpu to run it on the CPU" },
   );
 }

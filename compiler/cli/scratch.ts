@@ -39,6 +39,8 @@ export async function withScratch<T>(body: () => Promise<T>): Promise<T> {
     process.exit(signals[signal as keyof typeof signals]);
   };
   for (const signal of Object.keys(signals)) process.on(signal, stop);
+  // Whoever reads the output may leave, which ends the process where it stands.
+  process.on("exit", clean);
   process.env["TMPDIR"] = directory;
   try {
     return await body();
@@ -46,6 +48,7 @@ export async function withScratch<T>(body: () => Promise<T>): Promise<T> {
     if (before === undefined) delete process.env["TMPDIR"];
     else process.env["TMPDIR"] = before;
     for (const signal of Object.keys(signals)) process.off(signal, stop);
+    process.off("exit", clean);
     clean();
   }
 }

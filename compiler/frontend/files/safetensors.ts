@@ -92,7 +92,11 @@ export function readHeader(
   file: Pick<SourceFile, "size" | "path" | "readRange">,
 ): SafetensorsHeader {
   const lengthError = (what: string): FarrierError =>
-    new FarrierError("E_ST_HEADER_LEN", what, { file: file.path, offset: 0 });
+    new FarrierError("E_ST_HEADER_LEN", what, {
+      file: file.path,
+      offset: 0,
+      hint: "give a safetensors file, all of it",
+    });
   if (file.size < 8) {
     throw lengthError(`${file.size} bytes: too short for the 8 bytes of the header's length`);
   }
