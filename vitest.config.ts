@@ -12,6 +12,7 @@ export default defineConfig({
       "templates/**/*.test.ts",
       "runtime/node/**/*.test.ts",
       "autotune/**/*.test.ts",
+      "bench/**/*.test.ts",
       "test/**/*.test.ts",
     ],
     exclude: ["**/node_modules/**", "dist/**", "build/**"],
