@@ -5,11 +5,22 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { FarrierError } from "../errors.js";
 
 const signals = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
+/** @throws FarrierError E_IO */
 export function scratchDirectory(): string {
-  return fs.mkdtempSync(path.join(os.tmpdir(), "farrier-"));
+  try {
+    return fs.mkdtempSync(path.join(os.tmpdir(), "farrier-"));
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new FarrierError("E_IO", `no temporary files can be made: ${why}`, {
+      file: os.tmpdir(),
+      hint: "set TMPDIR to a directory that can be written to",
+      cause,
+    });
+  }
 }
 
 /** Attempts to remove the directory, and milliseconds between two. */

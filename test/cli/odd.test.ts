@@ -2,7 +2,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { packageRoot } from "../../compiler/version.js";
 import { fixture, temporaryDirectory } from "../support.js";
 import { farrier, listed } from "./support.js";
@@ -124,7 +124,35 @@ describe("names", () => {
   });
 });
 
+describe("a C compiler that is none", () => {
+  it.each([
+    ["/bin/false", /"\/bin\/false" cannot compile anything/],
+    ["/bin/true", /"\/bin\/true" makes no files/],
+    ["cc --no-such-flag", /"cc --no-such-flag" cannot compile anything: .*no-such-flag/],
+    ["no-such-compiler", /is not installed or not on PATH/],
+  ])("%s", async (cc, says) => {
+    const bundle = path.join(temporaryDirectory(), "x");
+    vi.stubEnv("CC", cc);
+    const { status, err } = await farrier("compile", llama, "-o", bundle).finally(() =>
+      vi.unstubAllEnvs(),
+    );
+    expect(status).toBe(3);
+    expect(err).toMatch(/^farrier: E_NO_CC: [^\n]*\(install gcc or clang, or set CC to one\)\n$/);
+    expect(err).toMatch(says);
+    expect(fs.existsSync(bundle)).toBe(false);
+  });
+});
+
 describe("places that cannot be written to", () => {
+  it("no temporary directory", async () => {
+    vi.stubEnv("TMPDIR", path.join(temporaryDirectory(), "none"));
+    const { status, err } = await farrier("explain", llama, ...gpu).finally(() =>
+      vi.unstubAllEnvs(),
+    );
+    expect(status).toBe(5);
+    expect(err).toMatch(/^farrier: E_IO: .*none: no temporary files .*\(set TMPDIR to a directory/);
+  });
+
   it.each([
     ["a directory that is not there", "no/x", /no does not exist \(make it first/],
     ["below a file", "file/x", /choose another place with -o/],

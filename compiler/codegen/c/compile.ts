@@ -3,7 +3,7 @@
  * architecture, each into one shared object. The bytes depend on the texts and the compiler only.
  */
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { access, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -99,6 +99,7 @@ export async function compileC(
           ["-shared", "-s", ...linkFlags, "-o", join(outDir, file), ...objects, "-lm"],
           work,
         );
+        if (!(await exists(join(outDir, file)))) throw noCompiler(cc, "makes no files");
         return { isa, file };
       }),
     );
@@ -144,14 +145,49 @@ async function invoke(cc: string, args: readonly string[], cwd: string): Promise
     });
   } catch (error) {
     const failure = error as ExecFailure;
-    if (typeof failure.code === "string") throw noCompiler(command, failure.code);
+    if (typeof failure.code === "string") throw noCompiler(command, reasonOf(failure.code));
     const said = (failure.stderr ?? failure.message).slice(0, 4000);
-    throw bug(`${command} ${args.join(" ")} failed on farrier's own C:\n${said}`);
+    if (/No space left on device|Disk quota exceeded/.test(said))
+      throw new FarrierError("E_IO", "the C compiler found no space left", {
+        file: cwd,
+        hint: "make room, or set TMPDIR to a directory that has some",
+      });
+    const fault = await faultOf([command, ...first], cwd);
+    if (fault !== null) throw noCompiler(cc, fault);
+    throw bug(`${cc} ${args.join(" ")} failed on farrier's own C:\n${said}`);
   }
 }
 
-function noCompiler(command: string, code: string): FarrierError {
-  const found = code === "ENOENT" ? "is not installed or not on PATH" : `cannot be run (${code})`;
+/** What is wrong with a compiler that cannot compile a single declaration; null where it can. */
+async function faultOf(
+  [command = "cc", ...flags]: readonly string[],
+  cwd: string,
+): Promise<string | null> {
+  const [source, object] = ["probe.c", "probe.o"].map((name) => join(cwd, name)) as [
+    string,
+    string,
+  ];
+  await writeFile(source, "int farrier_probe;\n");
+  try {
+    await run(command, [...flags, "-c", source, "-o", object], { cwd });
+    return (await exists(object)) ? null : "makes no files";
+  } catch (error) {
+    const { stderr = "", message } = error as ExecFailure;
+    const [line = ""] = (stderr.trim() === "" ? message : stderr.trim()).split("\n");
+    return `cannot compile anything: ${line.slice(0, 200)}`;
+  }
+}
+
+const exists = (file: string): Promise<boolean> =>
+  access(file).then(
+    () => true,
+    () => false,
+  );
+
+const reasonOf = (code: string): string =>
+  code === "ENOENT" ? "is not installed or not on PATH" : `cannot be run (${code})`;
+
+function noCompiler(command: string, found: string): FarrierError {
   return new FarrierError(
     "E_NO_CC",
     `target cpu needs a C compiler, but ${JSON.stringify(command)} ${found}`,
