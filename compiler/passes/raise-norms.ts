@@ -6,6 +6,13 @@ import { substituteNodes } from "../rewrite/substitute.js";
 import { eitherOf, numberOf, operandsOf, unbroadcast } from "./match.js";
 import type { Pass, PassContext } from "./pass.js";
 
+/** The value that is repeated along each row: of a single row, canonically a scalar. */
+function statisticOf(node: Node): Node {
+  const inner = unbroadcast(node);
+  const scalar = inner.op === "reshape" && inner.shape.length === 0;
+  return scalar ? unbroadcast(inner.inputs[0]!) : inner;
+}
+
 /** x where `node` is x·x or x². */
 function squareOf(node: Node, context: PassContext): Node | null {
   const power = operandsOf(node, "pow");
@@ -16,7 +23,7 @@ function squareOf(node: Node, context: PassContext): Node | null {
 
 /** x where `node` is the mean of x over its last axis. */
 function meanOf(node: Node): Node | null {
-  const inner = unbroadcast(node);
+  const inner = statisticOf(node);
   if (!isNode(inner, "reduce") || inner.attrs.kind !== "mean" || inner.attrs.axes.length !== 1)
     return null;
   const x = inner.inputs[0]!;
@@ -30,7 +37,7 @@ interface Root {
 
 /** x and epsilon where `node` is sqrt(mean(x²) + epsilon). */
 function rootMeanSquare(node: Node, context: PassContext): Root | null {
-  const root = operandsOf(unbroadcast(node), "sqrt");
+  const root = operandsOf(statisticOf(node), "sqrt");
   if (root === null) return null;
   return eitherOf(operandsOf(root[0]!, "add"), (mean, constant) => {
     const epsilon = numberOf(constant, context);
@@ -42,7 +49,7 @@ function rootMeanSquare(node: Node, context: PassContext): Root | null {
 
 /** The same where `node` is one over that root. */
 function reciprocalRoot(node: Node, context: PassContext): Root | null {
-  const inner = unbroadcast(node);
+  const inner = statisticOf(node);
   const reciprocal = operandsOf(inner, "reciprocal");
   if (reciprocal !== null) return rootMeanSquare(reciprocal[0]!, context);
   const quotient = operandsOf(inner, "div");
