@@ -33,6 +33,8 @@ export interface CompileOptions extends ImportOptions {
   readonly output?: string;
   readonly force?: boolean;
   readonly numerics?: "strict" | "fast";
+  /** Where the range of each symbol is cut, for plans with kernels of their own; default the target's. */
+  readonly buckets?: Readonly<Record<string, readonly number[]>>;
   readonly weights?: WeightsMode;
   /** Off: the plan that fusion is compared with. */
   readonly fuse?: boolean;
@@ -136,6 +138,7 @@ export async function lower(
     return { name, graph: passed };
   });
   requireFusions(options.requireFusion ?? [], fired);
+  checkBuckets(options.buckets ?? {}, model);
   const checks = new Map<Node, number>();
   const site = (node: Node): number => {
     if (!checks.has(node)) checks.set(node, checks.size + 1);
@@ -154,8 +157,12 @@ export async function lower(
     }));
     const program = new WeightProgram(graphs[0]!.graph, partitionOptions, structures);
     const steps = [...memory.derived.values()].map((weight) => program.steps(weight));
-    const assembled = new TargetAssembler({ target, entries, weights: steps }, sources, (done) =>
-      options.progress?.(`kernels for ${target.name}`, done, 0),
+    const splits = (name: string): readonly number[] =>
+      options.buckets?.[name] ?? (options.buckets === undefined ? target.splits : []);
+    const assembled = new TargetAssembler(
+      { target, entries, weights: steps, splits },
+      sources,
+      (done) => options.progress?.(`kernels for ${target.name}`, done, 0),
     ).assemble();
     return { ...assembled, target, partitions: entries };
   });
@@ -175,6 +182,17 @@ export async function lower(
     targets: lowered,
     checks: Object.fromEntries(messages),
   };
+}
+
+/** @throws FarrierError E_DIM */
+function checkBuckets(buckets: NonNullable<CompileOptions["buckets"]>, model: ImportedModel): void {
+  const names = model.symbols.map(({ name }) => name);
+  for (const name of Object.keys(buckets))
+    if (!names.includes(name))
+      throw new FarrierError("E_DIM", `the model has no symbol of that name`, {
+        where: `--buckets ${name}`,
+        hint: names.length === 0 ? "it has none" : `it has ${names.join(" and ")}`,
+      });
 }
 
 function requireFusions(wanted: readonly string[], fired: ReadonlySet<string>): void {

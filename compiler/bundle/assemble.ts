@@ -1,8 +1,17 @@
 /** From partitions to `plan.json`: kernels rendered once each, arenas, steps, the weight program. */
-import type { RenderedKernel } from "./select.js";
-import { renderKernel } from "./select.js";
+import { chooseKernel, renderKernel, type Choice, type RenderedKernel } from "./select.js";
 import { byteSize } from "../ir/dtype.js";
 import { isNode, type Graph, type Node } from "../ir/graph.js";
+import {
+  boxesOf,
+  joinedBoxes,
+  narrowedDesc,
+  narrowing,
+  symbolsOf,
+  type Box,
+  type Narrowing,
+  type Splits,
+} from "../kernel/boxes.js";
 import type { KernelDesc } from "../kernel/desc.js";
 import type { Buffer, PlannedKernel } from "../kernel/memory.js";
 import type { Partition } from "../kernel/partition.js";
@@ -19,6 +28,8 @@ import type {
   TargetPlans,
   WeightSpec,
 } from "../plan/plan.js";
+import { substitute } from "../scalar/build.js";
+import type { Expr } from "../scalar/expr.js";
 import { rangeOf } from "../scalar/range.js";
 import { bug } from "../errors.js";
 import type { SourceTable } from "./sources.js";
@@ -32,6 +43,8 @@ export interface TargetPartition {
     readonly partition: Partition;
   }[];
   readonly weights: readonly WeightSteps[];
+  /** Where ranges of symbols are cut for plans of their own. */
+  readonly splits: Splits;
 }
 
 export interface AssembledTarget {
@@ -41,7 +54,20 @@ export interface AssembledTarget {
   readonly kernels: readonly RenderedKernel[];
 }
 
-const maxBytes = (buffer: Buffer): number => byteSize(buffer.dtype, rangeOf(buffer.elements).max);
+/** Bytes for the largest shapes, of a box if one is given. */
+function maxBytes({ dtype, elements }: Buffer, box?: ReadonlyMap<Expr, Expr>): number {
+  const [count] = box === undefined ? [elements] : substitute([elements], box);
+  return byteSize(dtype, rangeOf(count!).max);
+}
+
+/** A plan's box, and the one of its parts that its kernels were chosen for. */
+interface PlanBox {
+  readonly whole: Narrowing;
+  readonly like: Narrowing;
+}
+
+const everything: Narrowing = { box: {}, symbols: new Map(), key: "" };
+const anyBox: PlanBox = { whole: everything, like: everything };
 
 /** Equal descriptions have equal keys: expressions by identity, labels left out. */
 export function descKey(desc: KernelDesc): string {
@@ -54,8 +80,10 @@ export function descKey(desc: KernelDesc): string {
 }
 
 export class TargetAssembler {
+  readonly #keys = new Map<KernelDesc, string>();
+  readonly #choices = new Map<string, Choice>();
   readonly #rendered = new Map<string, RenderedKernel>();
-  readonly #byDesc = new Map<KernelDesc, RenderedKernel>();
+  #count = 0;
   readonly #kernels = new Map<
     string,
     { index: number; entry: KernelEntry; text: string; rendered: RenderedKernel }
@@ -76,7 +104,7 @@ export class TargetAssembler {
     for (const steps of this.made.weights) this.#weights.push(this.#weightSpec(steps));
     const entries: Record<string, Plan[]> = {};
     for (const { name, graph, partition } of this.made.entries)
-      entries[name] = [this.#plan(graph, partition)];
+      entries[name] = this.#boxes(graph, partition).map((box) => this.#plan(graph, partition, box));
     const kernels = [...this.#kernels.values()];
     return {
       plans: { kernels: kernels.map((kernel) => kernel.entry), weights: this.#weights, entries },
@@ -85,22 +113,58 @@ export class TargetAssembler {
     };
   }
 
-  #render(desc: KernelDesc): RenderedKernel {
-    const same = this.#byDesc.get(desc);
-    if (same !== undefined) return same;
-    const rendered = this.#renderedOnce(desc);
-    this.#byDesc.set(desc, rendered);
-    return rendered;
+  /** Boxes of which at least one kernel differs from those of the box before it. */
+  #boxes(graph: Graph, { kernels }: Partition): readonly PlanBox[] {
+    const symbols = symbolsOf(graph);
+    const narrowed = new Map<Box, Narrowing>();
+    const of = (box: Box): Narrowing => {
+      const known = narrowed.get(box) ?? narrowing(symbols, box);
+      narrowed.set(box, known);
+      return known;
+    };
+    const descs = [...new Set(kernels.map(({ desc }) => desc))];
+    const kind = (box: Box): string => descs.map((desc) => this.#choose(desc, of(box)).key).join();
+    const joined = joinedBoxes(symbols, boxesOf(symbols, this.made.splits), kind);
+    return joined.map(({ box, like }) => ({
+      whole: joined.length === 1 ? everything : narrowing(symbols, box),
+      like: of(like),
+    }));
   }
 
-  #renderedOnce(desc: KernelDesc): RenderedKernel {
-    const key = descKey(desc);
-    const known = this.#rendered.get(key);
+  #choose(desc: KernelDesc, box: Narrowing): Choice {
+    return this.#once(desc, box.key, this.#choices, () =>
+      chooseKernel(
+        box.symbols.size === 0 ? desc : narrowedDesc(desc, box.symbols),
+        this.made.target,
+      ),
+    );
+  }
+
+  /** The kernel of a box: of any shape, where the template that suits the box can do that. */
+  #render(desc: KernelDesc, { like, whole }: PlanBox): RenderedKernel {
+    const choice = this.#choose(desc, like);
+    const { target } = this.made;
+    return this.#once(desc, choice.key, this.#rendered, () => {
+      const general = choice.template.candidates(desc, target).length > 0;
+      const rendered = renderKernel(
+        general ? desc : narrowedDesc(desc, whole.symbols),
+        target,
+        choice,
+      );
+      this.progress(++this.#count);
+      return rendered;
+    });
+  }
+
+  /** `make` once for equal descriptions and keys. */
+  #once<T>(desc: KernelDesc, key: string, made: Map<string, T>, make: () => T): T {
+    const own = this.#keys.get(desc) ?? descKey(desc);
+    this.#keys.set(desc, own);
+    const known = made.get(`${key} ${own}`);
     if (known !== undefined) return known;
-    const rendered = renderKernel(desc, this.made.target);
-    this.#rendered.set(key, rendered);
-    this.progress(this.#rendered.size);
-    return rendered;
+    const value = make();
+    made.set(`${key} ${own}`, value);
+    return value;
   }
 
   #kernelIndex(rendered: RenderedKernel): number {
@@ -126,9 +190,10 @@ export class TargetAssembler {
   #step(
     kernel: PlannedKernel,
     refOf: (buffer: Buffer) => BufferRef,
+    box: PlanBox,
     symbol?: (name: string, max: number) => HostExpr,
   ): KernelStep {
-    const rendered = this.#render(kernel.desc);
+    const rendered = this.#render(kernel.desc, box);
     const { launch } = rendered;
     const host = (expr: Parameters<typeof hostExpr>[0]): HostExpr => hostExpr(expr, symbol);
     return {
@@ -143,14 +208,16 @@ export class TargetAssembler {
     };
   }
 
-  #plan(graph: Graph, partition: Partition): Plan {
-    const arena = planArena(lifetimes(partition.kernels));
+  #plan(graph: Graph, partition: Partition, box: PlanBox): Plan {
+    const { symbols } = box.whole;
+    const bytes = (buffer: Buffer): number => maxBytes(buffer, symbols);
+    const arena = planArena(lifetimes(partition.kernels, bytes));
     const inputs = graph.inputs.map((node) => node.attrs.name);
     const outputs = partition.outputs.map((buffer) => buffer.id);
     const refOf = (buffer: Buffer): BufferRef => {
       switch (buffer.place) {
         case "temp":
-          return { kind: "arena", offset: arena.offsets.get(buffer.id)!, bytes: maxBytes(buffer) };
+          return { kind: "arena", offset: arena.offsets.get(buffer.id)!, bytes: bytes(buffer) };
         case "input":
           return { kind: "input", index: inputs.indexOf(buffer.name) };
         case "output":
@@ -166,9 +233,9 @@ export class TargetAssembler {
       }
     };
     return {
-      box: {},
+      box: box.whole.box,
       arenaBytes: arena.bytes,
-      steps: partition.kernels.map((kernel) => this.#step(kernel, refOf)),
+      steps: partition.kernels.map((kernel) => this.#step(kernel, refOf, box)),
     };
   }
 
@@ -195,7 +262,7 @@ export class TargetAssembler {
 
   #weightSpec({ weight, kernels, result }: WeightSteps): WeightSpec {
     const index = this.#weightIndex.get(weight.buffer.id)!;
-    const arena = planArena(lifetimes(kernels, result));
+    const arena = planArena(lifetimes(kernels, (buffer) => maxBytes(buffer), result));
     const refOf = (buffer: Buffer): BufferRef => {
       if (buffer === result) return { kind: "weight", index };
       if (buffer.place === "source") return { kind: "source", index: this.#source(buffer) };
@@ -211,14 +278,18 @@ export class TargetAssembler {
       arenaBytes: arena.bytes,
       // Weights are made for the largest shapes of the profile.
       steps: kernels.map((kernel) =>
-        this.#step(kernel, refOf, (name, max) => kernel.symbols?.get(name) ?? max),
+        this.#step(kernel, refOf, anyBox, (name, max) => kernel.symbols?.get(name) ?? max),
       ),
     };
   }
 }
 
 /** From the first step that touches a temporary to the last. */
-function lifetimes(kernels: readonly PlannedKernel[], result?: Buffer): Lifetime[] {
+function lifetimes(
+  kernels: readonly PlannedKernel[],
+  bytes: (buffer: Buffer) => number,
+  result?: Buffer,
+): Lifetime[] {
   const spans = new Map<string, Lifetime>();
   kernels.forEach((kernel, step) => {
     for (const buffer of kernel.buffers) {
@@ -229,7 +300,7 @@ function lifetimes(kernels: readonly PlannedKernel[], result?: Buffer): Lifetime
       const before = spans.get(buffer.id);
       spans.set(buffer.id, {
         id: buffer.id,
-        bytes: maxBytes(buffer),
+        bytes: bytes(buffer),
         first: before?.first ?? step,
         last: step,
       });

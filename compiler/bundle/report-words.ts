@@ -98,7 +98,8 @@ export class KernelNames {
     if (buffer.place === "state") return this.#versions.get(buffer.name) ?? [];
     if (buffer.place === "output") {
       const node = this.graph.outputs.find(({ name }) => name === buffer.name)?.node;
-      return node === undefined ? [] : [node];
+      // Others may read it in the shape that it had before.
+      return [node, buffer.node].filter((each) => each !== undefined && each !== null);
     }
     return buffer.node === null ? [] : [buffer.node];
   }

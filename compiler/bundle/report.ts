@@ -150,7 +150,8 @@ function targetReport(
     entries: partitions.map(({ name, partition: own }) => {
       const graph = source.graphs.find((each) => each.name === name)!.graph;
       const before = unfused(graph, { ...source.options, target, fuse: false });
-      const plan = plans.entries[name]![0]!;
+      // That of the largest shapes; all have the same steps.
+      const plan = plans.entries[name]!.at(-1)!;
       return {
         name,
         launches: plan.steps.length,
@@ -186,7 +187,7 @@ function kernelReports(
   entry: string,
 ): KernelReport[] {
   const names = new KernelNames(graph, weightNodes(topological(graph)));
-  const steps = plans.entries[entry]![0]!.steps;
+  const steps = plans.entries[entry]!.at(-1)!.steps;
   return kernels.map((kernel, index) => {
     const { computes, prologue, epilogue } = names.of(kernel);
     const number = steps[index]!.kernel;

@@ -71,30 +71,43 @@ export interface RenderedKernel {
   readonly launch: KernelText["launch"];
 }
 
-/** The best legal configuration of the first template that has one, rendered. */
-export function renderKernel(desc: KernelDesc, target: Target): RenderedKernel {
-  for (const template of templates[target.language][desc.family] as readonly FamilyTemplate<
-    Family,
-    never
-  >[]) {
+/** A template and its configuration for a description. */
+export interface Choice {
+  readonly template: FamilyTemplate<Family, never>;
+  readonly config: never;
+  /** Among those of the same family. */
+  readonly key: string;
+}
+
+/** The best legal configuration of the first template that has one. */
+export function chooseKernel(desc: KernelDesc, target: Target): Choice {
+  const list = templates[target.language][desc.family] as readonly FamilyTemplate<Family, never>[];
+  for (const [index, template] of list.entries()) {
     const config = template.candidates(desc, target)[0];
-    if (config === undefined) continue;
-    const { text, scalars, launch } = template.render(desc, config, target);
-    requireGoodPtx(desc, { text, scalars, launch }, target);
-    const hash = createHash("sha256").update(text).digest("hex").slice(0, 12);
-    const symbol = `${desc.family}_${hash}`;
-    return {
-      family: desc.family,
-      symbol,
-      text: text.replaceAll(kernelNamePlaceholder, symbol),
-      config: JSON.stringify(config),
-      scalars,
-      launch,
-    };
+    if (config !== undefined) return { template, config, key: `${index}${JSON.stringify(config)}` };
   }
   throw new FarrierError(
     "E_OP_UNSUPPORTED",
     `target ${target.name} has no ${desc.family} kernel for this`,
     { where: desc.label },
   );
+}
+
+export function renderKernel(
+  desc: KernelDesc,
+  target: Target,
+  { template, config } = chooseKernel(desc, target),
+): RenderedKernel {
+  const { text, scalars, launch } = template.render(desc, config, target);
+  requireGoodPtx(desc, { text, scalars, launch }, target);
+  const hash = createHash("sha256").update(text).digest("hex").slice(0, 12);
+  const symbol = `${desc.family}_${hash}`;
+  return {
+    family: desc.family,
+    symbol,
+    text: text.replaceAll(kernelNamePlaceholder, symbol),
+    config: JSON.stringify(config),
+    scalars,
+    launch,
+  };
 }

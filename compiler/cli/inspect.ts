@@ -1,7 +1,7 @@
 import type { AddCommand } from "./main.js";
 import { FarrierError } from "../errors.js";
 import { shapeText } from "../bundle/binding.js";
-import type { BundlePlan, TensorSpec } from "../plan/plan.js";
+import type { BundlePlan, Plan, TensorSpec } from "../plan/plan.js";
 import { manifestShape, planShape } from "./bundle-shapes.js";
 import { bundleJson, existing, isBundle } from "./open.js";
 import { bytesText, Output } from "./output.js";
@@ -39,6 +39,11 @@ interface Manifest {
 const tensorText = ({ name, dtype, shape }: TensorSpec): string =>
   `${name}: ${dtype} ${shapeText(shape)}`;
 
+const boxText = (box: Plan["box"]): string =>
+  Object.entries(box)
+    .map(([name, [min, max]]) => ` ${name}=${min === max ? min : `${min}..${max}`}`)
+    .join("");
+
 function described(manifest: Manifest, plan: BundlePlan): string {
   const lines = [
     `written by farrier ${manifest.farrier}${manifest.native ? ", holds host code of the machine that built it" : ""}`,
@@ -51,10 +56,9 @@ function described(manifest: Manifest, plan: BundlePlan): string {
       ...entry.outputs.map((out) => `  out  ${tensorText(out)}`),
     );
     for (const [target, plans] of Object.entries(plan.targets)) {
-      const steps = plans.entries[entry.name]?.[0];
-      if (steps !== undefined)
+      for (const { box, steps, arenaBytes } of plans.entries[entry.name] ?? [])
         lines.push(
-          `  ${target}: ${steps.steps.length} launches, ${bytesText(steps.arenaBytes)} of workspace`,
+          `  ${target}${boxText(box)}: ${steps.length} launches, ${bytesText(arenaBytes)} of workspace`,
         );
     }
   }

@@ -9,6 +9,7 @@ export interface RawCompileOptions {
   readonly target?: string;
   readonly dtype?: ComputeType;
   readonly dim?: Record<string, Size>;
+  readonly buckets?: Record<string, readonly number[]>;
   readonly numerics?: "strict" | "fast";
   readonly weights?: string;
   readonly fusion?: boolean;
@@ -38,6 +39,15 @@ function dim(text: string, before: Record<string, Size> = {}): Record<string, Si
   return { ...before, [match[1]!]: [low, match[3] === undefined ? low : Number(match[3])] };
 }
 
+function buckets(
+  text: string,
+  before: Record<string, readonly number[]> = {},
+): Record<string, readonly number[]> {
+  const match = /^([^=]+)=(\d{1,15}(?:,\d{1,15})*)$/.exec(text);
+  if (match === null) throw new InvalidArgumentError("write NAME=N,N,…");
+  return { ...before, [match[1]!]: match[2]!.split(",").map(Number) };
+}
+
 export const count =
   (min: number) =>
   (text: string): number => {
@@ -63,6 +73,11 @@ export function withModelOptions(command: Command): Command {
     )
     .option("--dim <name=lo..hi>", "range of a symbol; repeat for each", dim)
     .option(
+      "--buckets <name=n,n>",
+      "ends of ranges of a symbol that have kernels of their own (default: the target's)",
+      buckets,
+    )
+    .option(
       "--numerics <mode>",
       "strict keeps every rounding of the model, fast may drop some",
       oneOf("strict", "fast"),
@@ -82,6 +97,7 @@ export function compileOptions(raw: RawCompileOptions): CompileOptions {
     ...(raw.target === undefined ? {} : { target: targetList(raw.target) }),
     ...(raw.dtype === undefined ? {} : { dtype: raw.dtype }),
     ...(raw.dim === undefined ? {} : { dims: raw.dim }),
+    ...(raw.buckets === undefined ? {} : { buckets: raw.buckets }),
     ...(raw.numerics === undefined ? {} : { numerics: raw.numerics }),
     ...(raw.weights === undefined ? {} : { weights: parseWeightsMode(raw.weights) }),
     ...(raw.fusion === false ? { fuse: false } : {}),

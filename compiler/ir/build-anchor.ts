@@ -74,6 +74,8 @@ export function cacheWrite(
 }
 
 export interface SampleOptions {
+  /** [t]: what values are divided by; where it is 0 the largest is taken, without noise. */
+  readonly temperature: Node;
   /** i32 [t]: how many of the largest may be chosen; all where it is below 1. */
   readonly count: Node;
   /** [t]: how much of the softmax may be chosen; all from 1 on. */
@@ -85,9 +87,9 @@ export function sample(
   g: GraphBuilder,
   values: Node,
   noise: Node,
-  { count, mass }: SampleOptions,
+  { temperature, count, mass }: SampleOptions,
 ): Node<"sample"> {
-  return make(g, "sample", [values, noise, count, mass], null);
+  return make(g, "sample", [values, noise, temperature, count, mass], null);
 }
 
 export interface DequantizeOptions {

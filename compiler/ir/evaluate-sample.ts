@@ -19,20 +19,28 @@ function lowest(values: readonly number[], count: number, mass: number): number 
   return values[order[Math.max(0, end)]!]!;
 }
 
+/** Of each row. */
+export interface SampleLimits {
+  readonly temperature: TensorValue;
+  readonly count: TensorValue;
+  readonly mass: TensorValue;
+}
+
 export function sampled(
   values: TensorValue,
   noise: TensorValue,
-  counts: TensorValue,
-  masses: TensorValue,
+  { temperature, count, mass }: SampleLimits,
 ): TensorValue {
   const [rows, extent] = values.shape as [number, number];
   const rowOf = (x: TensorValue, row: number): number[] =>
     Array.from({ length: extent }, (_, i) => Number(x.data[row * extent + i]));
   const chosen = Array.from({ length: rows }, (_, row) => {
-    const known = rowOf(values, row).map((x) => (Number.isNaN(x) ? -Infinity : x));
-    const least = lowest(known, Number(counts.data[row]), Number(masses.data[row]));
+    const warm = Number(temperature.data[row]) > 0;
+    const divisor = warm ? Number(temperature.data[row]) : 1;
+    const known = rowOf(values, row).map((x) => (Number.isNaN(x) ? -Infinity : x / divisor));
+    const least = lowest(known, Number(count.data[row]), Number(mass.data[row]));
     const scores = rowOf(noise, row).map((x, i) =>
-      known[i]! >= least ? known[i]! + x : -Infinity,
+      known[i]! >= least ? known[i]! + (warm ? x : 0) : -Infinity,
     );
     return scores.reduce((best, score, i) => (score > scores[best]! ? i : best), 0);
   });

@@ -173,7 +173,8 @@ const evaluators: { readonly [O in OpName]: Evaluator<O> } = {
   },
   cache_write: (node, [state, value, start], c) =>
     cacheWritten(state, value, start, placeOf(node, c)),
-  sample: (_, [values, noise, count, mass]) => sampled(values, noise, count, mass!),
+  sample: (_, [values, noise, temperature, count, mass]) =>
+    sampled(values, noise, { temperature, count: count!, mass: mass! }),
   route: (node, [choice]) => routed(choice, node.attrs),
   expert_groups: (node, [chosen]) => grouped(chosen, node.attrs.experts),
   expert_matmul: (node, [x, weights, chosen], c) =>

@@ -130,10 +130,12 @@ export interface OpAttrs {
    */
   expert_matmul: null;
   /**
-   * values [t, v], noise [t, v], count i32 [t], mass [t] → i64 [t]: the index of the largest
-   * values + noise, the first of equal ones, among the nucleus of each row: its `count` largest values
-   * (all where count < 1), and of these the largest whose softmax reaches `mass` of theirs (all where
-   * mass >= 1). What equals the lowest of the nucleus belongs to it. NaN is below everything.
+   * values [t, v], noise [t, v], then temperature, count i32 and mass [t] → i64 [t]: the index of the
+   * largest values / temperature + noise, the first of equal ones, among the nucleus of each row: its
+   * `count` largest values (all where count < 1), and of these the largest whose softmax (of values /
+   * temperature) reaches `mass` of theirs (all unless mass < 1). What equals the lowest of the nucleus
+   * belongs to it. Without a positive temperature values stay as they are, and there is no noise. NaN
+   * is below everything.
    */
   sample: null;
   /** x (packed or e.g. fp8), scale: x · scale, one scale for `group` elements along `axis`. */

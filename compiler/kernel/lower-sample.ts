@@ -1,27 +1,18 @@
 /** Choosing one of each row: values and noise are computed as the row is walked. */
 import type { Node } from "../ir/graph.js";
-import { cast, coord, isConst, param, yes } from "../scalar/build.js";
-import { isOp, someExpr, type Expr } from "../scalar/expr.js";
+import { binary, cast, constant, coord, lt, param, select } from "../scalar/build.js";
+import type { Expr } from "../scalar/expr.js";
 import type { SampleDesc } from "./desc.js";
 import { blocked, epilogue, readerFor, type LoweringContext } from "./lowering.js";
 import { OperandNames, type PlannedKernel } from "./memory.js";
 import { CannotPush } from "./push.js";
-
-/** A choice between noise and 0 that is the same for all of a row is made once. */
-function withoutNone(noise: Expr, index: Expr): Pick<SampleDesc, "noise" | "noisy"> {
-  const inner = isOp(noise, "cast") ? noise.args[0]! : noise;
-  if (!isOp(inner, "select")) return { noise, noisy: yes };
-  const [noisy, own, none] = inner.args as [Expr, Expr, Expr];
-  const once = isConst(none, 0) && !someExpr(noisy, (each) => each === index);
-  return once ? { noise: cast(own, "f32"), noisy } : { noise, noisy: yes };
-}
 
 export function lowerSample(
   context: LoweringContext,
   node: Node<"sample">,
   exits: readonly Node[],
 ): PlannedKernel {
-  const [values, noises, counts, masses] = node.inputs as [Node, Node, Node, Node];
+  const [values, noises, ...limits] = node.inputs as [Node, Node, Node, Node, Node];
   const [rowExtent, choices] = values.shape as [Expr, Expr];
   const [row, index] = [coord("row", rowExtent), coord("index", choices)];
   const reader = readerFor(context);
@@ -29,14 +20,17 @@ export function lowerSample(
     Expr,
     Expr,
   ];
-  const { noise: own, noisy } = withoutNone(noise, index);
-  const count = cast(reader.at(counts, [row]), "i64");
-  const mass = cast(reader.at(masses, [row]), "f32");
+  const [temperature, counts, mass] = limits.map((x) => reader.at(x, [row])) as [Expr, Expr, Expr];
+  const warm = cast(temperature, "f32");
+  const noisy = lt(constant(0, "f32"), warm);
+  const scaled = binary("div", value, select(noisy, warm, constant(1, "f32")));
+  const count = cast(counts, "i64");
+  const share = cast(mass, "f32");
   try {
     const point = { coords: [row], value: param("chosen", "i64"), guard: null };
     const stores = epilogue(context, node, exits, reader, [point]);
     const names = new OperandNames(context.memory);
-    names.collect({ exprs: [value, own, noisy, count, mass], stores });
+    names.collect({ exprs: [scaled, noise, noisy, count, share], stores });
     const { operands, buffers } = names.finish();
     const desc: SampleDesc = {
       family: "sample",
@@ -46,11 +40,11 @@ export function lowerSample(
       rowExtent,
       index,
       choices,
-      value: names.expr(value),
-      noise: names.expr(own),
+      value: names.expr(scaled),
+      noise: names.expr(noise),
       noisy: names.expr(noisy),
       count: names.expr(count),
-      mass: names.expr(mass),
+      mass: names.expr(share),
       stores: stores.map((store) => names.store(store)),
     };
     return { desc, buffers };

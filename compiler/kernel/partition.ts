@@ -133,6 +133,9 @@ class Attempt {
   readonly #kernels: PlannedKernel[] = [];
   readonly #context: LoweringContext;
 
+  /** Values that are stored as another shape of them is. */
+  readonly #views = new Set<Node>();
+
   constructor(
     readonly graph: Graph,
     readonly options: PartitionOptions,
@@ -157,7 +160,7 @@ class Attempt {
     const copies = this.#placeEverything();
     const exits = new Map<Node, Node[]>();
     for (const node of this.analysis.order) {
-      if (!this.materialised.nodes.has(node)) continue;
+      if (!this.materialised.nodes.has(node) || this.#views.has(node)) continue;
       const producer =
         roles[node.op] === "anchor" && !this.analysis.isWeight(node)
           ? node
@@ -246,9 +249,10 @@ class Attempt {
         node.shape,
         `output:${name}:${index}`,
       );
-      if (memory.of(node) === undefined && this.materialised.nodes.has(node))
+      if (memory.of(node) === undefined && this.materialised.nodes.has(node)) {
         memory.place(node, to);
-      else pending.push({ node, to });
+        this.#placeViews(node, to);
+      } else pending.push({ node, to });
     });
     for (const node of this.materialised.nodes)
       if (memory.of(node) === undefined)
@@ -258,6 +262,17 @@ class Attempt {
       copies.push({ node, from, to });
     }
     return copies;
+  }
+
+  /** What an output is another shape of is in the output's memory, where others read it too. */
+  #placeViews(output: Node, buffer: Buffer): void {
+    const { memory, materialised } = this;
+    for (let node = output; isNode(node, "reshape");) {
+      node = node.inputs[0]!;
+      if (memory.of(node) !== undefined || !materialised.nodes.has(node)) continue;
+      memory.place(node, { ...buffer, node, shape: node.shape });
+      this.#views.add(node);
+    }
   }
 
   #weightOutput(node: Node): Buffer {

@@ -25,6 +25,8 @@ export interface Target {
    * product normalises its rows itself, whatever that repeats.
    */
   readonly columnsOfPass?: number;
+  /** Extents up to which tiles differ: what ranges of symbols are cut at unless the caller says. */
+  readonly splits: readonly number[];
   /** GPU: elements of a value that one attention kernel adds up, for keys of `depth` elements. */
   valuesAtOnce?(dtype: DType, depth: number): number;
 }
@@ -41,6 +43,8 @@ export const targets: Readonly<Record<string, Target>> = {
     name: "cpu",
     language: "c",
     multiplies: ["f32", "f64", "f16", "bf16"],
+    // Its tiles are chosen as kernels run.
+    splits: [],
     // Products of 16-bit types run in f32 on a CPU; the packed weight stays 16 bits wide.
     packing: (dtype) => rowPanels(16, dtype),
     // The narrowest run of columns for which a task normalises many rows (`templates/gemm/cpu.ts`).
@@ -50,6 +54,7 @@ export const targets: Readonly<Record<string, Target>> = {
     name: "sm_80",
     language: "ptx",
     multiplies: ["f32", "f16", "bf16"],
+    splits: [1, 16, 128, 1024],
     // f32: rows of 64 columns for the SIMT kernel; 16 bits: k contiguous for ldmatrix, padded to 16 bytes.
     packing: (dtype) =>
       dtype === "f32" ? rowPanels(64, dtype) : { columns: 1, rows: 8, columnMajor: true, dtype },

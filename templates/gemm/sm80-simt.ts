@@ -62,7 +62,9 @@ function render(desc: GemmDesc, config: SimtGemmConfig, target: Target): KernelT
     threads: gemmThreads(config),
     sharedBytes: work.shape.total,
   } as const;
-  return work.kernel.render("gemm/sm80-simt.ptx.hbs", launch, { ...view });
+  // Left alone, ptxas gives tiles of 16 accumulators all 255, and spills.
+  const mostRegisters = config.tm * config.tn <= 16 ? 168 : 255;
+  return work.kernel.render("gemm/sm80-simt.ptx.hbs", launch, { ...view, mostRegisters });
 }
 
 export const sm80SimtGemm: FamilyTemplate<"gemm", SimtGemmConfig> = {

@@ -55,7 +55,10 @@ export function lowerCase(
   });
   const spoiled = { ...made, kernels: made.kernels.map(spoil) };
   const entries = [{ name: "main", graph, partition: spoiled }];
-  const assembled = new TargetAssembler({ target, entries, weights: steps }, sources).assemble();
+  const assembled = new TargetAssembler(
+    { target, entries, weights: steps, splits: () => [] },
+    sources,
+  ).assemble();
   const texts = [...assembled.files].map(([file, text]): [string, string] => [
     file.replace(/^.*\//, "").replace(/\.\w+$/, ""),
     hooks.text?.(text) ?? text,

@@ -191,18 +191,19 @@ const others: Example[] = [
 /** Rows, and limits of each: see `test/gpu/cases/sample.ts` for more of them. */
 const choosing: Example[] = (
   [
-    ["anything", [0, 0, 0], [1, 1, 1]],
-    ["one of the largest", [1, 7, 40], [1, 1, 1]],
-    ["from a mass", [0, 0, 0], [0, 0.4, 0.95]],
-    ["from a mass of the largest", [3, 20, 90], [0.5, 0.9, 0.99]],
+    ["anything", [1, 2, 0.25], [0, 0, 0], [1, 1, 1]],
+    ["the largest", [0, -1, 0], [0, 7, 0], [1, 1, 0.5]],
+    ["one of the largest", [1, 0.5, 3], [1, 7, 40], [1, 1, 1]],
+    ["from a mass", [0.5, 0.25, 1], [0, 0, 0], [0, 0.4, 0.95]],
+    ["from a mass of the largest", [0.5, 0.5, 0.5], [3, 20, 90], [0.5, 0.9, 0.99]],
   ] as const
-).map(([name, counts, masses]) => ({
+).map(([name, temperatures, counts, masses]) => ({
   name: `choosing ${name}`,
   build: (g) => {
-    const [three, z] = [constantScalar(g, "f32", 3), input(g, "z", "f32", [3, 97])];
-    const values = map(g, primitive("mul"), [x(g, "f32", 3, 97), three]);
-    const [count, mass] = [literal(g, "i32", [3], counts), literal(g, "f32", [3], masses)];
-    return { y: sample(g, values, z, { count, mass }) };
+    const [values, z] = [x(g, "f32", 3, 97), input(g, "z", "f32", [3, 97])];
+    const [temperature, mass] = [temperatures, masses].map((each) => literal(g, "f32", [3], each));
+    const count = literal(g, "i32", [3], counts);
+    return { y: sample(g, values, z, { temperature: temperature!, count, mass: mass! }) };
   },
 }));
 

@@ -18,7 +18,6 @@ import type { Node } from "../../ir/graph.js";
 import type { Expr } from "../../scalar/expr.js";
 import { primitive, type PrimitiveName } from "../../scalar/primitives.js";
 import { builtin } from "../../scalar/table.js";
-import { wide } from "./blocks.js";
 import type { Scope } from "./scope.js";
 
 /** Of each sequence, [batch]. */
@@ -51,14 +50,8 @@ export function nextIds(s: Scope, scores: Node, place: Node, inputs: SamplingInp
   const { temperature, topK, topP, seed } = inputs;
   const { shape } = scores;
   const each = (row: Node): Node => broadcastTo(g, reshape(g, row, [shape[0]!, 1]), shape);
-  const number = (value: number): Node => constantScalar(g, "f32", value);
-  const apply = (name: PrimitiveName, ...args: Node[]): Node => map(g, primitive(name), args);
-  const warm = apply("lt", number(0), temperature);
-  const divisor = apply("select", warm, temperature, number(1));
-  const values = apply("div", wide(s, scores), each(divisor));
-  const random = gumbel(s, each, hash(s, seed, place), shape);
-  const noise = apply("select", each(warm), random, number(0));
-  return sample(g, values, noise, { count: topK, mass: topP });
+  const noise = gumbel(s, each, hash(s, seed, place), shape);
+  return sample(g, scores, noise, { temperature, count: topK, mass: topP });
 }
 
 /** u32 of the same shape: MurmurHash3's final mix. */

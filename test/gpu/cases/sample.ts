@@ -79,8 +79,11 @@ function caseOf({ name, choices, counts, masses, value = logit, noise = gumbel }
       const { data } = sampled(
         tensor("f32", [rows, choices], given.x),
         tensor("f32", [rows, choices], given.z),
-        tensor("i32", [rows], [...given.k]),
-        tensor("f32", [rows], given.p),
+        {
+          temperature: tensor("f32", [rows], Array<number>(rows).fill(1)),
+          count: tensor("i32", [rows], [...given.k]),
+          mass: tensor("f32", [rows], given.p),
+        },
       );
       return new Map([["y", [...data]]]);
     },
