@@ -57,25 +57,34 @@ export class KernelNames {
   /** The part of the model that wrote a buffer. */
   readonly #parts = new Map<Buffer, string>();
   readonly #versions = new Map<string, Node[]>();
+  /** All that some kernel leaves in memory. */
+  readonly #stored = new Set<Node>();
 
   constructor(
     readonly graph: Graph,
     readonly weights: ReadonlySet<Node>,
+    kernels: readonly PlannedKernel[],
   ) {
     for (const { name, initial, final } of graph.states) {
       const versions: Node[] = [initial];
       for (let node = final; node !== initial; node = node.inputs[0]!) versions.push(node);
       this.#versions.set(name, versions);
     }
+    for (const { buffers } of kernels)
+      for (const buffer of buffers)
+        for (const node of this.#nodesOf(buffer)) this.#stored.add(node);
   }
 
   of(kernel: PlannedKernel): KernelWords {
     const [reads, writes] = [operands(kernel, "write"), operands(kernel, "read")];
-    const stored = new Set(reads.flatMap((buffer) => this.#nodesOf(buffer)));
-    const inside = this.#between(
-      writes.flatMap((buffer) => this.#nodesOf(buffer)),
-      stored,
-    );
+    const read = new Set(reads.flatMap((buffer) => this.#nodesOf(buffer)));
+    const exits = writes.flatMap((buffer) => this.#nodesOf(buffer));
+    const written = new Set(exits);
+    // What other kernels leave in memory is not computed here, even where it is not seen to be read.
+    const stored: Pick<Set<Node>, "has"> = {
+      has: (node) => read.has(node) || (this.#stored.has(node) && !written.has(node)),
+    };
+    const inside = this.#between(exits, stored);
     const family = kernel.desc.family;
     const isAnchor = (node: Node): boolean =>
       roles[node.op] === "anchor" &&
@@ -105,7 +114,7 @@ export class KernelNames {
   }
 
   /** Nodes that the kernel computes: from what it writes down to what it reads. */
-  #between(exits: readonly Node[], stored: ReadonlySet<Node>): Set<Node> {
+  #between(exits: readonly Node[], stored: Pick<Set<Node>, "has">): Set<Node> {
     const inside = new Set<Node>();
     const stack = exits.filter((node) => roles[node.op] !== "leaf");
     for (let node = stack.pop(); node !== undefined; node = stack.pop()) {

@@ -186,7 +186,7 @@ function kernelReports(
   { plans, kernels: rendered }: ReportSource["targets"][number],
   entry: string,
 ): KernelReport[] {
-  const names = new KernelNames(graph, weightNodes(topological(graph)));
+  const names = new KernelNames(graph, weightNodes(topological(graph)), kernels);
   const steps = plans.entries[entry]!.at(-1)!.steps;
   return kernels.map((kernel, index) => {
     const { computes, prologue, epilogue } = names.of(kernel);

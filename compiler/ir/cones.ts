@@ -68,18 +68,26 @@ export function weightNodes(order: readonly Node[]): ReadonlySet<Node> {
   const known = found.get(order);
   if (known !== undefined) return known;
   const weights = new Set<Node>();
-  for (const node of order)
-    if (
-      isMade(node) ||
-      (node.inputs.length > 0 &&
-        node.inputs.every((input) => weights.has(input)) &&
-        !changesWithSymbols(node) &&
-        !mayFail(node))
-    )
-      weights.add(node);
+  for (const node of order) {
+    // A node depends on the same inputs in every graph.
+    let own = isWeight.get(node);
+    if (own === undefined)
+      isWeight.set(
+        node,
+        (own =
+          isMade(node) ||
+          (node.inputs.length > 0 &&
+            node.inputs.every((input) => weights.has(input)) &&
+            !changesWithSymbols(node) &&
+            !mayFail(node))),
+      );
+    if (own) weights.add(node);
+  }
   found.set(order, weights);
   return weights;
 }
+
+const isWeight = new WeakMap<Node, boolean>();
 
 /** Orders are not changed once they are made. */
 const found = new WeakMap<readonly Node[], ReadonlySet<Node>>();

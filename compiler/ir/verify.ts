@@ -110,6 +110,7 @@ function verifyChain(
   users: ReadonlyMap<Node, readonly Node[]>,
 ): void {
   const versions = versionsOf(graph, state, users);
+  if (onlyLastIsRead(graph, versions, users)) return;
   /** The latest version that each node depends on; -1 for none. */
   const after = new Map<Node, number>();
   /** The oldest version that each index map of one shows. */
@@ -139,6 +140,22 @@ function verifyChain(
     if (version !== undefined && version < last)
       throw stale(`output ${JSON.stringify(name)}`, version, last);
   }
+}
+
+/** Whether nothing but the next version reads one that is overwritten: nothing is stale then. */
+function onlyLastIsRead(
+  graph: Graph,
+  versions: ReadonlyMap<Node, number>,
+  users: ReadonlyMap<Node, readonly Node[]>,
+): boolean {
+  const outputs = new Set(graph.outputs.map(({ node }) => node));
+  return [...versions].every(
+    ([node, version]) =>
+      version === versions.size - 1 ||
+      (!outputs.has(node) &&
+        users.get(node)!.every((user) => versions.get(user) === version + 1) &&
+        users.get(node)!.length === 1),
+  );
 }
 
 /** The chain from `initial` to `final`, numbered; forks are errors. */

@@ -93,6 +93,7 @@ class Bodies {
 /** The values that end a body, each with how large it would have become. */
 export function longChains(analysis: Analysis, materialised: Materialised): Map<Node, Refusal> {
   const bodies = new Bodies(analysis, materialised);
-  for (const node of analysis.order) bodies.add(node);
+  // What is in memory from the start ends every body.
+  for (const node of analysis.order) if (roles[node.op] !== "leaf") bodies.add(node);
   return bodies.ends;
 }

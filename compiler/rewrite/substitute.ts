@@ -9,6 +9,10 @@ import { make } from "../ir/build.js";
 export function substituteNodes(graph: Graph, replacements: ReadonlyMap<Node, Node>): Graph {
   if (replacements.size === 0) return graph;
   const { builder } = graph;
+  // Inputs are older than their users: below the oldest of what is replaced nothing changes.
+  const oldest = [...replacements.keys()].reduce((least, { id }) => Math.min(least, id), Infinity);
+  const stays = (node: Node): boolean =>
+    node.id < oldest || (node.inputs.length === 0 && !replacements.has(node));
   const made = new Map<Node, Node>();
   const roots = [...graph.outputs.map((o) => o.node), ...graph.states.map((s) => s.final)];
   const stack = [...roots];
@@ -17,15 +21,23 @@ export function substituteNodes(graph: Graph, replacements: ReadonlyMap<Node, No
       stack.pop();
       continue;
     }
+    if (stays(node)) {
+      made.set(node, node);
+      stack.pop();
+      continue;
+    }
     const replacement = replacements.get(node);
     const needed = replacement === undefined ? node.inputs : [replacement];
-    const missing = needed.filter((input) => !made.has(input));
+    const missing = needed.filter((input) => !made.has(input) && !stays(input));
     if (missing.length > 0) {
       stack.push(...missing);
       continue;
     }
     stack.pop();
-    const result = replacement === undefined ? rebuilt(graph, node, made) : made.get(replacement)!;
+    const result =
+      replacement === undefined
+        ? rebuilt(graph, node, made)
+        : (made.get(replacement) ?? replacement);
     const name = builder.nameOf(node);
     if (name !== undefined) builder.name(result, name);
     made.set(node, result);
@@ -39,7 +51,7 @@ export function substituteNodes(graph: Graph, replacements: ReadonlyMap<Node, No
 }
 
 function rebuilt(graph: Graph, node: Node, made: ReadonlyMap<Node, Node>): Node {
-  const inputs = node.inputs.map((input) => made.get(input)!);
+  const inputs = node.inputs.map((input) => made.get(input) ?? input);
   if (inputs.every((input, index) => input === node.inputs[index])) return node;
   return make(graph.builder, node.op, inputs, node.attrs, { dtype: node.dtype, shape: node.shape });
 }
