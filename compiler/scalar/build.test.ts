@@ -214,6 +214,29 @@ describe("division by dimensions", () => {
   });
 });
 
+describe("quotient and remainder", () => {
+  const { add, div, int, mod, mul } = build;
+  const [n, m] = [build.coord("n", int(600)), build.coord("m", int(7))];
+
+  test.each([build.int(56), symbol("size", 1, 99)])(
+    "of one number are the number again",
+    (width) => {
+      const whole = add(mul(div(n, width), width), mod(n, width));
+      expect(whole).toBe(n);
+      const scaled = add(mul(m, mul(div(n, width), width)), mul(m, mod(n, width)));
+      expect(scaled).toBe(mul(m, n));
+      expect(add(add(int(3), whole), m)).toBe(add(n, add(m, int(3))));
+    },
+  );
+
+  test("of one number by two divisors stay apart", () => {
+    const apart = add(mul(div(n, int(8)), int(8)), mod(n, int(16)));
+    expect(apart).not.toBe(n);
+    const twice = add(mul(div(n, int(8)), int(16)), mod(n, int(8)));
+    expect(twice).not.toBe(n);
+  });
+});
+
 describe("integers beyond 2^53", () => {
   const big = build.constant(2n ** 62n + 3n, "i64");
   const at = (expr: Expr, value: Value): Value => evaluateExpr([expr], { param: () => value })[0]!;

@@ -94,7 +94,41 @@ function collect(monomials: Iterable<Monomial>): Polynomial {
 export function sum(a: Polynomial, b: Polynomial): Polynomial {
   if (a.length === 0) return b;
   if (b.length === 0) return a;
-  return collect([...a, ...b]);
+  return rejoined(collect([...a, ...b]));
+}
+
+const holds = (polynomial: Polynomial, op: "div" | "mod"): boolean =>
+  polynomial.some(({ atoms }) => atoms.some((atom) => isOp(atom, op)));
+
+/** b · div(x, b) + mod(x, b) is x, whatever both are multiplied with: what a reshape there and back leaves. */
+function rejoined(polynomial: Polynomial): Polynomial {
+  if (polynomial.length < 2 || !holds(polynomial, "mod") || !holds(polynomial, "div"))
+    return polynomial;
+  for (const remainder of polynomial) {
+    for (const atom of remainder.atoms) {
+      if (!isOp(atom, "mod")) continue;
+      const [x, divisor] = atom.args as [Expr, Expr];
+      const at = remainder.atoms.indexOf(atom);
+      const factor: Monomial = {
+        atoms: remainder.atoms.filter((_, i) => i !== at),
+        coefficient: remainder.coefficient,
+      };
+      const quotient: Monomial = {
+        atoms: [intern("div", "i64", [x, divisor], null)],
+        coefficient: 1,
+      };
+      const [wanted, ...more] = product([factor], product([quotient], polynomialOf(divisor)));
+      if (wanted === undefined || more.length > 0) continue;
+      const key = keyOf(wanted.atoms);
+      const partner = polynomial.find(
+        ({ atoms, coefficient }) => coefficient === wanted.coefficient && keyOf(atoms) === key,
+      );
+      if (partner === undefined) continue;
+      const rest = polynomial.filter((each) => each !== remainder && each !== partner);
+      return sum(rest, product([factor], polynomialOf(x)));
+    }
+  }
+  return polynomial;
 }
 
 export function scale(a: Polynomial, factor: number): Polynomial {
