@@ -107,8 +107,10 @@ export class KernelNames {
     if (buffer.place === "state") return this.#versions.get(buffer.name) ?? [];
     if (buffer.place === "output") {
       const node = this.graph.outputs.find(({ name }) => name === buffer.name)?.node;
-      // Others may read it in the shape that it had before.
-      return [node, buffer.node].filter((each) => each !== undefined && each !== null);
+      const shapes: Node[] = node === undefined ? [] : [node];
+      // Others may read it in a shape that it had before.
+      while (shapes.at(-1)?.op === "reshape") shapes.push(shapes.at(-1)!.inputs[0]!);
+      return shapes;
     }
     return buffer.node === null ? [] : [buffer.node];
   }
