@@ -43,7 +43,8 @@ function spansOf(dims: Readonly<Record<string, Span | string>>): Record<string, 
     Object.entries(dims).map(([name, size]) => {
       if (typeof size !== "string") return [name, size];
       const what = `"${size}" is no range; only dimensions of ONNX files follow from others`;
-      throw new FarrierError("E_DIM", what, { where: `--dim ${name}` });
+      const hint = "write NAME=LO..HI, or NAME=N";
+      throw new FarrierError("E_DIM", what, { where: `--dim ${name}`, hint });
     }),
   );
 }
