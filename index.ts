@@ -10,6 +10,6 @@ export { erf, fma } from "./compiler/scalar/intrinsics.js";
 export { sigmoid } from "./compiler/scalar/functions.js";
 export { builtin, scalarFunction } from "./compiler/scalar/table.js";
 export { sym } from "./compiler/scalar/build.js";
-export type { DeviceInfo } from "./runtime/node/index.js";
-export { devices, load, Model, State, Tensor, FarrierRuntimeError } from "./runtime/node/index.js";
+export type { DeviceInfo, GenerateOptions, Sampling } from "./runtime/node/index.js";
+export { devices, generate, load, Model, State, Tensor, FarrierRuntimeError } from "./runtime/node/index.js";
 export { version } from "./compiler/version.js";
