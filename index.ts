@@ -11,5 +11,13 @@ export { sigmoid } from "./compiler/scalar/functions.js";
 export { builtin, scalarFunction } from "./compiler/scalar/table.js";
 export { sym } from "./compiler/scalar/build.js";
 export type { DeviceInfo, GenerateOptions, Sampling } from "./runtime/node/index.js";
-export { devices, generate, load, Model, State, Tensor, FarrierRuntimeError } from "./runtime/node/index.js";
+export {
+  devices,
+  generate,
+  load,
+  Model,
+  State,
+  Tensor,
+  FarrierRuntimeError,
+} from "./runtime/node/index.js";
 export { version } from "./compiler/version.js";
