@@ -1,5 +1,5 @@
 /**
- * What compiling takes: `npm run bench:compile [-- --deepseek CONFIG.json] [--runs N]`. Each run is a
+ * What compiling takes: `npm run bench:compile [-- --deepseek CONFIG.json] [--runs N] [--commit ID]`. Each run is a
  * process of its own; rows have wall and processor time and the peak of memory. The Llama directory
  * (16 GB of seeded weights) is made below the system's temporary directory and removed at the end.
  */
@@ -148,6 +148,7 @@ try {
       );
     }
   const git = spawnSync("git", ["rev-parse", "HEAD"], { cwd: packageRoot(), encoding: "utf8" });
+  const commit = option("--commit") ?? (git.status === 0 ? git.stdout.trim() : "unknown");
   const [processor] = os.cpus();
   const machine = {
     processor: processor?.model ?? "",
@@ -155,7 +156,7 @@ try {
     memoryBytes: os.totalmem(),
     node: process.version,
   };
-  const about = { what: "compile time and peak memory", version, commit: git.stdout.trim() };
+  const about = { what: "compile time and peak memory", version, commit };
   process.stdout.write(`${JSON.stringify({ ...about, machine, rows }, null, 1)}\n`);
 } finally {
   fs.rmSync(work, { recursive: true, force: true });
