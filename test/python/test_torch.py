@@ -119,7 +119,11 @@ class Operators(Case):
         self.assertEqual(
             str(self.main.default._schema), "farrier::gpt2(Tensor input_ids) -> Tensor"
         )
-        self.assertIn("Tensor(a3!) cache_1_value) -> Tensor", str(self.prefill.default._schema))
+        self.assertIn(
+            "Tensor(a3!) cache_1_value, Tensor? counts=None, Tensor? temperature=None, "
+            "Tensor? top_k=None, Tensor? top_p=None, Tensor? seed=None) -> (Tensor, Tensor)",
+            str(self.prefill.default._schema),
+        )
 
     def test_passes_opcheck(self):
         torch.library.opcheck(self.main.default, (self.ids,))
@@ -143,7 +147,9 @@ class Operators(Case):
             lambda *tensors: self.prefill(*tensors), backend="aot_eager", fullgraph=True
         )
         state = self.model.create_state("torch")
-        logits = program(self.ids, torch.zeros(1, dtype=torch.int32), *state.arrays.values())
+        lengths = torch.zeros(1, dtype=torch.int32)
+        logits, drawn = program(self.ids, lengths, *state.arrays.values())
+        self.assertEqual(drawn.tolist(), logits[:, 0].argmax(-1).tolist())
         self.assertLess((logits[:, 0] - self.logits[:, -1]).abs().max(), 1e-5)
         self.assertGreater(state["cache.0.key"].abs().max(), 0)
 
@@ -166,11 +172,11 @@ class Operators(Case):
         scale = farrier.torch.register(model, "scale")
         self.assertEqual(
             str(scale.default._schema),
-            "farrier::scale(Tensor x, Tensor? offset, Tensor(a0!) total) -> (Tensor, Tensor)",
+            "farrier::scale(Tensor x, Tensor(a0!) total, Tensor? offset=None) -> (Tensor, Tensor)",
         )
         total = torch.zeros(1, dtype=torch.int64)
         for n in (1, 2):
-            y, count = scale(torch.ones(2, 3), None, total)
+            y, count = scale(torch.ones(2, 3), total)
             self.assertEqual((y.shape, count.item(), total.item()), ((2, 3), n, n))
 
     def test_refuses(self):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -28,7 +28,7 @@ def register(model: Model, name: str, entry: Optional[str] = None) -> Any:
     in ``farrier``.
 
     The operator takes the entry's inputs, then, if the entry uses a state, the state's tensors, which it
-    changes (``*state.arrays.values()``). It returns one tensor, or a tuple. Its fake kernel gives the
+    changes (``*state.arrays.values()``), then inputs that may be left out. It returns one tensor, or a tuple. Its fake kernel gives the
     shapes, also symbolic ones. The process keeps the model.
     """
     qualified = name if "::" in name else f"farrier::{name}"
@@ -58,40 +58,41 @@ class _Operator:
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
         self.model = entry.model
-        self.n_inputs = len(entry.inputs)
-        self.names = [tensor.name for tensor in entry.inputs]
+        # Inputs that have to be given, the state's tensors, the other inputs.
+        self.required = [tensor for tensor in entry.inputs if tensor.fill is None]
+        self.optional = [tensor for tensor in entry.inputs if tensor.fill is not None]
+        self.n_states = len(self.model.states) if entry.uses_state else 0
         self.states: Dict[Any, State] = {}
 
     def schema(self) -> str:
         """``(Tensor input_ids, Tensor(a0!) cache_0_key) -> Tensor``."""
         used: Dict[str, int] = {}
         parts = []
-        # No default before an argument without one: an optional input before a state is given as None.
-        takes_state = self.entry.uses_state
-        optional = [tensor.fill is not None for tensor in self.entry.inputs]
-        for i, tensor in enumerate(self.entry.inputs):
-            default = "=None" if all(optional[i:]) and not takes_state else ""
-            parts.append(
-                f"Tensor{'?' if optional[i] else ''} {_identifier(tensor.name, used)}{default}"
-            )
-        if takes_state:
-            for i, state in enumerate(self.model.states):
-                parts.append(f"Tensor(a{i}!) {_identifier(state.name, used)}")
+        for tensor in self.required:
+            parts.append(f"Tensor {_identifier(tensor.name, used)}")
+        for i, state in enumerate(self.model.states[: self.n_states]):
+            parts.append(f"Tensor(a{i}!) {_identifier(state.name, used)}")
+        for tensor in self.optional:
+            parts.append(f"Tensor? {_identifier(tensor.name, used)}=None")
         n = len(self.entry.outputs)
         return f"({', '.join(parts)}) -> " + (
             "Tensor" if n == 1 else f"({', '.join(['Tensor'] * n)})"
         )
 
     def run(self, *arguments: Any) -> Any:
+        given, tensors = self.apart(arguments)
         inputs = {
-            name: value.contiguous()
-            for name, value in zip(self.names, arguments)
-            if value is not None
+            tensor.name: value.contiguous() for tensor, value in given if value is not None
         }
-        tensors = arguments[self.n_inputs :]
         state = self.state_of(tensors) if tensors else None
         outputs = self.entry.run(inputs, state=state)
         return tuple(outputs.values()) if len(outputs) > 1 else next(iter(outputs.values()))
+
+    def apart(self, arguments: Sequence[Any]) -> Tuple[List[Tuple[Any, Any]], Sequence[Any]]:
+        """The inputs with what is given for them, and the state's tensors."""
+        first, last = len(self.required), len(self.required) + self.n_states
+        values = [*arguments[:first], *arguments[last:]]
+        return list(zip(self.required + self.optional, values)), arguments[first:last]
 
     def state_of(self, tensors: Sequence[Any]) -> State:
         layout, addresses = framework_named("torch").read(tensors)
@@ -110,7 +111,7 @@ class _Operator:
         device = next(
             (a.device for a in arguments if a is not None), torch.device(self.model.device)
         )
-        for tensor, argument in zip(self.entry.inputs, arguments):
+        for tensor, argument in self.apart(arguments)[0]:
             if argument is None:
                 continue
             wanted = _torch_dtype(tensor.dtype)
