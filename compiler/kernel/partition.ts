@@ -264,11 +264,17 @@ class Attempt {
     return copies;
   }
 
-  /** What an output is another shape of is in the output's memory, where others read it too. */
+  /**
+   * What an output is another shape of is in the output's memory, where others read it too. It needs
+   * a kernel of its own all the same where the output is not stored by the kernel that computes it.
+   */
   #placeViews(output: Node, buffer: Buffer): void {
     const { memory, materialised } = this;
+    const producer = materialised.producer.get(output);
+    if (producer === undefined) return;
     for (let node = output; isNode(node, "reshape");) {
       node = node.inputs[0]!;
+      if (node !== producer && materialised.producer.get(node) !== producer) return;
       if (memory.of(node) !== undefined || !materialised.nodes.has(node)) continue;
       memory.place(node, { ...buffer, node, shape: node.shape });
       this.#views.add(node);

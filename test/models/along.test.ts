@@ -87,6 +87,15 @@ const order: Example[] = [
 const places = (g: GraphBuilder): Node => literal(g, "i64", [2, 4], [0, 2, 2, 5, 1, 1, 0, 3]);
 
 const scatters: Example[] = [
+  {
+    // The output is in the memory that is scattered to, and no kernel but this one writes it.
+    name: "scattering into rows, as an output of another shape",
+    build: (g) => {
+      const at = literal(g, "i64", [2, 4], [2, 2, 2, 2, 0, 0, 0, 0]);
+      const made = scatter(g, x(g, "f32", 3, 4), at, input(g, "u", "f32", [2, 4]), 0);
+      return { y: reshape(g, made, [3, 2, 2]) };
+    },
+  },
   ...(["none", "add", "mul", "max", "min"] as const).flatMap((reduction) =>
     (["f32", "f16", "i32"] as const).map((dtype): Example => ({
       name: `scattering ${dtype}, ${reduction}`,
