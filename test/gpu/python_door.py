@@ -189,7 +189,7 @@ def an_operator_of_torch(model, _):
     compiled = torch.compile(
         lambda *tensors: step(*tensors), fullgraph=True, mode="reduce-overhead"
     )
-    generate(lambda: compiled(ids, lengths, *state.arrays.values()).clone(), first, lengths, ids)
+    generate(lambda: compiled(ids, lengths, *state.arrays.values())[0].clone(), first, lengths, ids)
 
 
 @check
