@@ -3,7 +3,9 @@ import { spawn, spawnSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { describe, expect, it, vi } from "vitest";
+import { encodeModel } from "../../compiler/frontend/onnx/wire/encode.testing.js";
 import { packageRoot } from "../../compiler/version.js";
+import { graphOf, negated } from "../robustness/case.js";
 import { fixture, temporaryDirectory } from "../support.js";
 import { farrier, listed } from "./support.js";
 
@@ -105,23 +107,19 @@ describe("a bundle that somebody edited", () => {
 });
 
 describe("names", () => {
-  it.each([
-    "with spaces",
-    "modèl 模型 \u{1f600}",
-    "quo'te\"s $HOME `x`",
-    "%s%n",
-    "-dash",
-    "new\nline",
-  ])("%j", async (name) => {
-    const directory = temporaryDirectory();
-    const model = path.join(directory, name);
-    fs.cpSync(llama, model, { recursive: true });
-    const bundle = path.join(directory, `${name}.farrier`);
-    const made = await farrier("compile", model, "-o", bundle, ...gpu, "--json");
-    expect([made.status, made.events.at(-1)?.["path"]]).toEqual([0, bundle]);
-    expect((await farrier("explain", bundle)).status).toBe(0);
-    expect(listed(directory)).toEqual([name, `${name}.farrier`].sort());
-  });
+  it.each(["with spaces, modèl 模型 \u{1f600} %s%n", "-quo'te\"s $HOME `x`", "new\nline"])(
+    "%j",
+    async (name) => {
+      const directory = temporaryDirectory();
+      const model = path.join(directory, name);
+      fs.cpSync(llama, model, { recursive: true });
+      const bundle = path.join(directory, `${name}.farrier`);
+      const made = await farrier("compile", model, "-o", bundle, ...gpu, "--json");
+      expect([made.status, made.events.at(-1)?.["path"]]).toEqual([0, bundle]);
+      expect((await farrier("explain", bundle)).status).toBe(0);
+      expect(listed(directory)).toEqual([name, `${name}.farrier`].sort());
+    },
+  );
 });
 
 describe("a C compiler that is none", () => {
@@ -131,9 +129,14 @@ describe("a C compiler that is none", () => {
     ["cc --no-such-flag", /"cc --no-such-flag" cannot compile anything: .*no-such-flag/],
     ["no-such-compiler", /is not installed or not on PATH/],
   ])("%s", async (cc, says) => {
-    const bundle = path.join(temporaryDirectory(), "x");
+    const directory = temporaryDirectory();
+    const [model, bundle] = ["m.onnx", "x"].map((each) => path.join(directory, each)) as [
+      string,
+      string,
+    ];
+    fs.writeFileSync(model, encodeModel({ graph: graphOf([negated]) }));
     vi.stubEnv("CC", cc);
-    const { status, err } = await farrier("compile", llama, "-o", bundle).finally(() =>
+    const { status, err } = await farrier("compile", model, "-o", bundle).finally(() =>
       vi.unstubAllEnvs(),
     );
     expect(status).toBe(3);

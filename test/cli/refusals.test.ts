@@ -1,6 +1,7 @@
 /** `explain` on models of several kinds: each refusal names its limit, and the number that broke it. */
 import { describe, expect, it } from "vitest";
 import type { EntryReport, Report } from "../../compiler/bundle/report.js";
+import { explanation } from "../../compiler/cli/explain.js";
 import type { Refusal } from "../../compiler/kernel/limits.js";
 import { fixture } from "../support.js";
 import { farrier } from "./support.js";
@@ -34,16 +35,11 @@ describe.each(["gpt2", "llama", "bert", "deepseek_v2"])("explain %s", (name) => 
     }
   });
 
-  it("prints them", async () => {
-    const { status, out } = await farrier(...argv);
-    expect(status).toBe(0);
-    for (const { text } of report.targets.flatMap((t) => t.entries).flatMap(refusalsOf))
-      expect(out).toContain(text);
+  it("prints them", () => {
+    const text = explanation(report);
+    for (const refusal of report.targets.flatMap((t) => t.entries).flatMap(refusalsOf))
+      expect(text).toContain(refusal.text);
+    if (name === "deepseek_v2")
+      expect(text).toMatch(/no epilogue could take .*: .* \d+ elements? apart, .* are \d/);
   });
-});
-
-it("DeepSeek's rotary pairs and experts are refused by number", async () => {
-  const argv = ["explain", fixture("deepseek_v2", "hf"), "--target", "sm_80"];
-  const { out } = await farrier(...argv);
-  expect(out).toMatch(/no epilogue could take .*: .* \d+ elements? apart, .* are \d/);
 });

@@ -1,6 +1,6 @@
 /**
  * Large inputs, each in a process of its own: refused or accepted within 10 s, and in no more
- * memory than three times the file and 512 MiB. `FARRIER_LARGE=1` runs all of them at full size.
+ * memory than three times the file and 512 MiB. `FARRIER_LARGE=1` runs all of them, and all at full size.
  */
 import { spawnSync } from "node:child_process";
 import fs from "node:fs";
@@ -48,6 +48,8 @@ console.log(JSON.stringify({ event: "measured", seconds, rss: process.resourceUs
 }
 
 interface Row {
+  /** Also where only a part is run: each row has one that is. */
+  readonly always?: true;
   readonly row: number;
   readonly what: string;
   /** The error's code, or `ok`. */
@@ -64,6 +66,7 @@ const [nodes, external] = full ? [5_000_000, 5 * gib] : [1_100_000, 5 * gib];
 
 const rows: readonly Row[] = [
   {
+    always: true,
     ...{ row: 54, what: `${nodes} Identity nodes`, code: "E_LIMIT_NODES" },
     build(place) {
       chain(place.model("model.onnx"), nodes);
@@ -71,6 +74,7 @@ const rows: readonly Row[] = [
     },
   },
   {
+    always: true,
     ...{ row: 75, what: "a data file of 5 GiB", code: "ok" },
     build(place) {
       place.write({ "model.onnx": atTheEnd(external) });
@@ -110,7 +114,11 @@ const rows: readonly Row[] = [
   },
   {
     // The weights are not the model's, so that the error comes after all of them were read.
-    ...{ row: 91, what: "a header of 100 MB with 250,000 empty tensors", code: "E_WEIGHTS" },
+    ...{
+      row: 91,
+      what: "a header with about as many empty tensors as there may be",
+      code: "E_WEIGHTS",
+    },
     build(place) {
       place.write({ "config.json": config });
       emptyTensors(place.model("model.safetensors"), 250_000, full ? 100e6 : 0);
@@ -118,18 +126,20 @@ const rows: readonly Row[] = [
     },
   },
   {
+    always: true,
     ...{
       row: 91,
-      what: "a header of 100 MB with a million empty tensors",
+      what: "a header with more tensors than a file may have",
       code: "E_LIMIT_TENSORS",
     },
     build(place) {
       place.write({ "config.json": config });
-      emptyTensors(place.model("model.safetensors"), 1_000_000, 100e6);
+      emptyTensors(place.model("model.safetensors"), full ? 1_000_000 : 300_000, full ? 100e6 : 0);
       return [place.model()];
     },
   },
   {
+    always: true,
     ...{ row: 95, what: "a config.json of 200 MB", code: "E_CONFIG" },
     build(place) {
       sparse(place.model("config.json"), 200e6, Buffer.from("}"));
@@ -156,7 +166,11 @@ const rows: readonly Row[] = [
 ];
 
 describe("large inputs", () => {
-  it.each(rows.map((row) => [row.row, row.what, row.code, row] as const))(
+  it.each(
+    rows
+      .filter(({ always }) => full || always)
+      .map((row) => [row.row, row.what, row.code, row] as const),
+  )(
     "row %i: %s is %s",
     (_row, _what, code, row) => {
       const place = new Place(temporaryDirectory());
@@ -185,7 +199,7 @@ describe("large inputs", () => {
 
   it("time grows with the number of nodes, not faster", () => {
     const place = new Place(temporaryDirectory());
-    const seconds = [50_000, 200_000].map((count) => {
+    const seconds = [25_000, 100_000].map((count) => {
       chain(place.model("model.onnx"), count);
       const { seconds: took, status } = measured(["explain", place.model("model.onnx")]);
       expect(status).toBe(0);
