@@ -11,6 +11,8 @@ import { readCase, type Case } from "./cases.js";
 import { difference, type Result } from "./compare.js";
 import { importCase, type Imported } from "./fixed.js";
 
+export type Numerics = "strict" | "fast";
+
 export interface Verdict {
   readonly directory: string;
   readonly passed: boolean;
@@ -24,6 +26,7 @@ export interface Verdict {
 
 export interface BatchOptions {
   readonly device: string;
+  readonly numerics: Numerics;
   /** Called before a case's kernels run: they might end the process. */
   readonly onRun?: (directory: string) => void;
 }
@@ -50,13 +53,16 @@ const failed = (directory: string, reason: string, fixed: readonly string[] = []
 
 const targetOf = (device: string): string => (device === "cpu" ? "cpu" : "sm_80");
 
-async function prepare(directory: string, device: string): Promise<Prepared | Verdict> {
+async function prepare(
+  directory: string,
+  { device, numerics }: BatchOptions,
+): Promise<Prepared | Verdict> {
   let fixed: readonly string[] = [];
   try {
     const each = readCase(directory);
     const imported = importCase(each);
     fixed = imported.fixed;
-    const lowered = await lower(imported.model, { target: [targetOf(device)] });
+    const lowered = await lower(imported.model, { target: [targetOf(device)], numerics });
     return { directory, each, imported, lowered };
   } catch (error) {
     return failed(directory, reasonOf(error), fixed);
@@ -71,7 +77,7 @@ export async function runBatch(
   options: BatchOptions,
 ): Promise<Verdict[]> {
   const prepared: (Prepared | Verdict)[] = [];
-  for (const directory of directories) prepared.push(await prepare(directory, options.device));
+  for (const directory of directories) prepared.push(await prepare(directory, options));
   const whole = prepared.filter((each): each is Prepared => "lowered" in each);
   const models = whole.map(({ lowered }) => lowered);
   const built = await buildNative(models, { native: { isas: native(), processes: 1 } });

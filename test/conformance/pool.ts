@@ -1,12 +1,13 @@
 /** Batches in processes of their own: a kernel that ends its process fails its own case only. */
 import { fork, type ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { Verdict } from "./batch.js";
+import type { Numerics, Verdict } from "./batch.js";
 
 /** To a worker: cases to run, together. */
 export interface Request {
   readonly directories: readonly string[];
   readonly device: string;
+  readonly numerics: Numerics;
 }
 
 /** From a worker. */
@@ -17,6 +18,7 @@ export type Message =
 
 export interface PoolOptions {
   readonly device: string;
+  readonly numerics: Numerics;
   readonly processes: number;
   readonly batch: number;
   readonly onVerdicts: (verdicts: readonly Verdict[]) => void;
@@ -41,6 +43,7 @@ class Worker {
 
   constructor(
     readonly device: string,
+    readonly numerics: Numerics,
     readonly script: string,
   ) {}
 
@@ -63,7 +66,8 @@ class Worker {
         else if (message.kind === "done") finish(message.verdicts);
         else finish(directories.map((directory) => lost(directory, message.reason)));
       });
-      child.send({ directories, device: this.device } satisfies Request);
+      const { device, numerics } = this;
+      child.send({ directories, device, numerics } satisfies Request);
     });
   }
 
@@ -95,7 +99,7 @@ export async function runAll(directories: readonly string[], options: PoolOption
   for (let i = 0; i < directories.length; i += options.batch)
     batches.push(directories.slice(i, i + options.batch));
   const serve = async (): Promise<void> => {
-    const worker = new Worker(options.device, options.script ?? ownScript);
+    const worker = new Worker(options.device, options.numerics, options.script ?? ownScript);
     for (let batch = batches.shift(); batch !== undefined; batch = batches.shift())
       await runSurviving(worker, batch, options.onVerdicts);
     worker.stop();

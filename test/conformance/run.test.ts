@@ -95,7 +95,7 @@ const expected = {
 describe("conformance", () => {
   it("judges each case by what its kernels computed", { timeout: 120_000 }, async () => {
     const root = cases();
-    const verdicts = await runBatch(findCases(root), { device: "cpu" });
+    const verdicts = await runBatch(findCases(root), { device: "cpu", numerics: "strict" });
     expect(judged(root, verdicts)).toEqual(expected);
     const fixed = verdicts.filter((each) => each.fixed.length > 0);
     expect(fixed.map((each) => each.fixed)).toEqual([["shape"]]);
@@ -107,6 +107,7 @@ describe("conformance", () => {
     const verdicts: Verdict[] = [];
     await runAll(findCases(root), {
       device: "cpu",
+      numerics: "fast",
       processes: 1,
       batch: 3,
       onVerdicts: (made) => verdicts.push(...made),

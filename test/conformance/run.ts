@@ -1,11 +1,12 @@
 /**
- * ONNX conformance: `npm run conformance -- DIR [--device cpu|cuda:0] [--filter TEXT] [--json]`.
+ * ONNX conformance: `npm run conformance -- DIR [--device cpu|cuda:0] [--numerics strict|fast]
+ * [--filter TEXT] [--json]`.
  * Compiles every case below DIR and runs its kernels; what is not supported counts as failed.
  */
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import type { Verdict } from "./batch.js";
+import type { Numerics, Verdict } from "./batch.js";
 import { findCases } from "./cases.js";
 import { runAll } from "./pool.js";
 
@@ -14,6 +15,7 @@ const batchSize = 64;
 interface Options {
   readonly root: string;
   readonly device: string;
+  readonly numerics: Numerics;
   readonly filter: string;
   readonly json: boolean;
 }
@@ -24,13 +26,15 @@ function optionsOf(args: readonly string[]): Options | null {
     allowPositionals: true,
     options: {
       device: { type: "string", default: "cpu" },
+      numerics: { type: "string", default: "strict" },
       filter: { type: "string", default: "" },
       json: { type: "boolean", default: false },
     },
   });
   const [root] = positionals;
   if (root === undefined || positionals.length > 1) return null;
-  return { root, ...values };
+  const { numerics } = values;
+  return numerics === "strict" || numerics === "fast" ? { root, ...values, numerics } : null;
 }
 
 const nameOf = ({ root }: Options, directory: string): string =>
@@ -75,7 +79,9 @@ function namesOf(options: Options, verdicts: readonly Verdict[]): string {
 async function main(): Promise<number> {
   const options = optionsOf(process.argv.slice(2));
   if (options === null) {
-    process.stderr.write("usage: conformance DIR [--device cpu|cuda:0] [--filter TEXT] [--json]\n");
+    process.stderr.write(
+      "usage: conformance DIR [--device cpu|cuda:0] [--numerics strict|fast] [--filter TEXT] [--json]\n",
+    );
     return 2;
   }
   const started = performance.now();
@@ -88,8 +94,9 @@ async function main(): Promise<number> {
     for (const each of made) report(options, each);
     if (process.stderr.isTTY) process.stderr.write(`${verdicts.length} of ${cases.length}\r`);
   };
-  const processes = Math.min(options.device === "cpu" ? 8 : 4, availableParallelism());
-  await runAll(cases, { device: options.device, processes, batch: batchSize, onVerdicts });
+  const { device, numerics } = options;
+  const processes = Math.min(device === "cpu" ? 8 : 4, availableParallelism());
+  await runAll(cases, { device, numerics, processes, batch: batchSize, onVerdicts });
   const seconds = (performance.now() - started) / 1000;
   const failures = verdicts.filter(({ passed }) => !passed).length;
   if (options.json) {

@@ -6,10 +6,10 @@ const tell = (message: Message): void => {
   process.send?.(message);
 };
 
-async function serve({ directories, device }: Request): Promise<void> {
+async function serve({ directories, device, numerics }: Request): Promise<void> {
   try {
     const onRun = (directory: string): void => tell({ kind: "running", directory });
-    tell({ kind: "done", verdicts: await runBatch(directories, { device, onRun }) });
+    tell({ kind: "done", verdicts: await runBatch(directories, { device, numerics, onRun }) });
   } catch (error) {
     tell({ kind: "failed", reason: error instanceof Error ? error.message : String(error) });
   }

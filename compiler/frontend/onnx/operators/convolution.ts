@@ -12,10 +12,11 @@ import {
 import type { Node } from "../../../ir/graph.js";
 import { printShape } from "../../../ir/shape.js";
 import { add, div, int, isConst, mod, mul, one } from "../../../scalar/build.js";
+import type { Expr } from "../../../scalar/expr.js";
 import type { Call } from "../call.js";
 import { apply, product, scalarLike } from "./common.js";
 import { difference, quantized } from "./quantise.js";
-import { slices, windowOf, type Window } from "./windows.js";
+import { slices, windowed, windowOf, type Window } from "./windows.js";
 
 /** Weights [out, in / groups, ...kernel] on [batch, in, ...]. */
 function convolved(call: Call, x: Node, weight: Node, window: Window, groups: number): Node {
@@ -31,19 +32,35 @@ function convolved(call: Call, x: Node, weight: Node, window: Window, groups: nu
     );
   const places = window.kernel.reduce((a, b) => a * b, 1);
   const area = window.counts.reduce((a, b) => a * b, 1);
-  const parts = slices(call, x, window, 0).map((part) =>
-    reshape(g, part, [batch, groups, 1, per, area]),
-  );
-  const columns = reshape(g, concat(g, parts, 2), [batch, groups, mul(per, int(places)), area]);
   const outs = div(out, many);
-  const apart = reshape(g, weight, [groups, outs, per, places]);
-  const rows = reshape(g, transpose(g, apart, [0, 1, 3, 2]), [
-    1,
+  if (isConst(per, 1) && places <= mostTerms)
+    return reshape(g, summed(call, x, weight, window, outs), [batch, out, ...window.counts]);
+  const columns = reshape(g, windowed(call, x, window, 0), [
+    batch,
     groups,
-    outs,
     mul(per, int(places)),
+    area,
   ]);
+  const rows = reshape(g, weight, [1, groups, outs, mul(per, int(places))]);
   return reshape(g, matmul(g, rows, columns), [batch, out, ...window.counts]);
+}
+
+/** Places of a window whose products are added up one by one. */
+const mostTerms = 64;
+
+/** Where each channel has filters of its own, as [batch, channels, filters, ...counts]. */
+function summed(call: Call, x: Node, weight: Node, window: Window, outs: Expr): Node {
+  const { g } = call;
+  const channels = x.shape[1]!;
+  const ones = window.counts.map(() => one);
+  const factors = reshape(g, weight, [1, channels, outs, -1]);
+  return slices(call, x, window, 0)
+    .map((part, i) => {
+      const factor = slice(g, factors, { axis: 3, start: i, end: i + 1 });
+      const each = reshape(g, part, [x.shape[0]!, channels, 1, ...window.counts]);
+      return apply(g, "mul", each, reshape(g, factor, [1, channels, outs, ...ones]));
+    })
+    .reduce((a, b) => apply(g, "add", a, b));
 }
 
 const kernelOf = (call: Call, weight: Node): number[] =>

@@ -2,11 +2,20 @@
  * Convolution and pooling as slices: for each place of the window, the elements that it meets. What
  * is beyond the tensor is a padding of one value.
  */
-import { broadcastTo, concat, constantScalar, slice } from "../../../ir/build.js";
+import {
+  broadcastTo,
+  concat,
+  constantScalar,
+  gather,
+  iota,
+  slice,
+  transpose,
+} from "../../../ir/build.js";
 import { dtypes, isFloat } from "../../../ir/dtype.js";
 import type { Node } from "../../../ir/graph.js";
 import { int } from "../../../scalar/build.js";
 import type { Call } from "../call.js";
+import { apply } from "./common.js";
 
 /** A window's walk along the spatial axes, each from axis 2 on. */
 export interface Window {
@@ -96,6 +105,25 @@ function padded(call: Call, x: Node, window: Window, filler: Node): Node {
     };
     return concat(g, [...fill(before[i]!), part, ...fill(behind)], axis);
   }, x);
+}
+
+/**
+ * What each window meets: [batch, channels, ...kernel, ...counts]. Along each axis an element is named
+ * by its place in the window and the window's own, so that no kernel has to ask which place it is at.
+ */
+export function windowed(call: Call, x: Node, window: Window, fill: number): Node {
+  const { g } = call;
+  const { kernel, counts, strides, dilations } = window;
+  const whole = padded(call, x, window, constantScalar(g, x.dtype, fill));
+  const apart = kernel.reduce<Node>((part, extent, i) => {
+    const plane = [extent, counts[i]!];
+    const number = (value: number): Node => constantScalar(g, "i64", value);
+    const place = apply(g, "mul", iota(g, plane, 0), number(dilations[i]!));
+    const start = apply(g, "mul", iota(g, plane, 1), number(strides[i]!));
+    return gather(g, part, apply(g, "add", place, start), 2 + 2 * i);
+  }, whole);
+  const axes = kernel.map((_, i) => 2 + 2 * i);
+  return transpose(g, apart, [0, 1, ...axes, ...axes.map((axis) => axis + 1)]);
 }
 
 /** For each place of the window, what it meets: [batch, channels, ...counts]. */
