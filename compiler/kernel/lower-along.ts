@@ -1,7 +1,7 @@
 /** Running totals, the largest elements and scattering: rows walked along one axis. */
 import { FarrierError } from "../errors.js";
 import { dtypes, isFloat, type DType } from "../ir/dtype.js";
-import { exprType, linearize } from "../ir/element.js";
+import { exprType, linearize, throughMemory } from "../ir/element.js";
 import { isNode, type Node } from "../ir/graph.js";
 import type { ScatterReduction } from "../ir/ops.js";
 import {
@@ -94,7 +94,9 @@ function lowerScan(
   const reader = readerFor(context);
   const body = reader.at(input, rows.element);
   const total = param("total", body.type);
-  const value = isFloat(node.dtype) ? reader.round(total, node.dtype) : total;
+  const value = isFloat(node.dtype)
+    ? reader.round(total, node.dtype)
+    : throughMemory(total, node.dtype);
   const point: Point = { coords: rows.element, value, guard: null };
   return finished(context, node, exits, rows, point, {
     family: "scan",

@@ -1,5 +1,5 @@
 /** Reductions, softmax and normalisations: stages along one axis. */
-import { delinearize } from "../ir/element.js";
+import { delinearize, throughMemory } from "../ir/element.js";
 import { integerBounds, isFloat, isInteger } from "../ir/dtype.js";
 import { isNode, type Node } from "../ir/graph.js";
 import type { ReduceKind } from "../ir/ops.js";
@@ -190,7 +190,9 @@ export function lowerReduce(
   const reader = readerFor(context);
   const rounded = {
     ...point,
-    value: isFloat(node.dtype) ? reader.round(point.value, node.dtype) : point.value,
+    value: isFloat(node.dtype)
+      ? reader.round(point.value, node.dtype)
+      : throughMemory(point.value, node.dtype),
   };
   try {
     const stores = epilogue(context, node, exits, reader, [rounded]);
@@ -198,7 +200,9 @@ export function lowerReduce(
     names.collect({ stages, exprs: [], stores });
     const { operands, buffers } = names.finish();
     const perElement = stores.map((store) =>
-      [store.offset, store.value].some((e) => someExpr(e, (x) => x === rows.axis)),
+      [store.offset, store.value, store.guard].some(
+        (e) => e !== null && someExpr(e, (x) => x === rows.axis),
+      ),
     );
     const desc: ReduceDesc = {
       family: "reduce",

@@ -8,7 +8,7 @@ import { broadcastCoords, reshapeCoords, rotate } from "../ir/element.js";
 import type { Node } from "../ir/graph.js";
 import type { OpName } from "../ir/ops.js";
 import { largestElements, sameShape } from "../ir/shape.js";
-import { add, and, div, int, isConst, le, lt, sub, zero } from "../scalar/build.js";
+import { add, and, div, int, isConst, le, lt, mod, sub, zero } from "../scalar/build.js";
 import type { Expr } from "../scalar/expr.js";
 import { rangeOf } from "../scalar/range.js";
 import { refusal, type Refusal } from "./limits.js";
@@ -183,15 +183,20 @@ function pushRotary(
   const last = node.shape.length - 1;
   const distance = node.attrs.interleaved ? int(1) : div(node.shape[last]!, int(2));
   const source = pointsOf(x, points);
+  // A slice may begin inside a pair: what is first in memory is the second half of another one then.
+  const period = node.attrs.interleaved ? int(2) : node.shape[last]!;
+  const isFirst = ({ coords }: Point): boolean =>
+    isConst(lt(mod(coords[last]!, period), node.attrs.interleaved ? int(1) : distance), 1);
   return source.flatMap((point) => {
     const partner = source.find(
       (other) =>
+        isFirst(point) &&
         sub(other.coords[last]!, point.coords[last]!) === distance &&
         sameCoords(other.coords.slice(0, last), point.coords.slice(0, last)),
     );
     if (partner === undefined) {
       const isSecond = source.some(
-        (other) => sub(point.coords[last]!, other.coords[last]!) === distance,
+        (other) => isFirst(other) && sub(point.coords[last]!, other.coords[last]!) === distance,
       );
       if (isSecond) return [];
       throw new CannotPush(

@@ -161,6 +161,8 @@ function raised(graph: Graph, node: Node, context: PassContext): Node | null {
   const [groupedKeys, groupedValues] = [ungrouped(graph, keys), ungrouped(graph, values)];
   const grouped = groupedKeys !== null && groupedValues !== null;
   const [k, v] = grouped ? [groupedKeys, groupedValues] : [keys, values];
+  // Scores cast to the type of the values: attention has one type.
+  if (q.dtype !== v.dtype || k.dtype !== v.dtype) return null;
   return attention(graph.builder, q, k, v, {
     scale: score.scale,
     score: score.body,

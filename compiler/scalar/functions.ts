@@ -91,11 +91,11 @@ export function asinh(x: number): number {
   return x < 0 ? -positive : x === 0 ? x : positive;
 }
 
+/** Below one there is none; far below, its terms cancel to log(0). */
 export function acosh(x: number): number {
   const above = Math.min(x, 1e9) - 1;
-  return x > 1e9
-    ? Math.log(x) + Math.LN2
-    : Math.log1p(above + Math.sqrt(2 * above + above * above));
+  const near = Math.log1p(above + Math.sqrt(2 * above + above * above));
+  return x > 1e9 ? Math.log(x) + Math.LN2 : x < 1 ? NaN : near;
 }
 
 export function atanh(x: number): number {

@@ -121,6 +121,7 @@ class Merger {
     this.specs.push({ name, inputs: inputs.map(tensor), outputs: outputs.map(tensor) });
     this.plans[name] = (lowered.plans.entries["main"] ?? []).map((plan) => ({
       ...plan,
+      box: Object.fromEntries(Object.entries(plan.box).map(([of, range]) => [prefix + of, range])),
       steps: plan.steps.map((step) => movedStep(step, at)),
     }));
   }

@@ -37,7 +37,8 @@ const units = 8;
 
 const numbers = (x: TensorValue): ArrayLike<number> => x.data as Float64Array;
 
-function largest(x: TensorValue): number {
+/** Of the finite elements. */
+export function largest(x: TensorValue): number {
   const data = numbers(x);
   let result = 0;
   for (let i = 0; i < data.length; i++) {
@@ -63,6 +64,8 @@ const choosing = new Set([
   ...["floor", "ceil", "round", "trunc", "lt", "le", "gt", "ge", "eq", "ne", "is_nan", "is_inf"],
   "not",
 ]);
+/** Where erf or tanh is all but -1, these are as near as numbers of the size of one are. */
+const tailed = new Set(["gelu_erf", "gelu_tanh", "quick_gelu"]);
 /** Functions that are exact on integers small enough for the significand. */
 const ringlike = new Set(["add", "sub", "mul", "square"]);
 
@@ -172,8 +175,7 @@ export function noiseOf(
   const plus = (absolute: number): Noise => ({ ...base, absolute: base.absolute + absolute });
   const [a, b, c] = inputs as [TensorValue, TensorValue, TensorValue];
   if (isNode(node, "map") && choosing.has(node.attrs.fn.name)) return arithmeticOnly ? null : base;
-  // Where erf is all but -1 its approximation is as near as numbers of the size of one are.
-  if (isNode(node, "map") && node.attrs.fn.name === "gelu_erf") return plus(2 ** -40 * largest(a));
+  if (isNode(node, "map") && tailed.has(node.attrs.fn.name)) return plus(2 ** -40 * largest(a));
   if (isNode(node, "matmul") || isNode(node, "expert_matmul"))
     return plus(sumNoise(u, a.shape.at(-1)!, Math.min(largest(a), 4 * rms(a)) * 4 * rms(b)));
   if (isNode(node, "reduce")) {

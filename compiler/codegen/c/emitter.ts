@@ -289,7 +289,6 @@ export class CEmitter {
 
   /** A sum of products: what changes rarely is added up in outer blocks, the rest term by term. */
   #index(node: Expr, block: Block, home: Block): string {
-    const depthOf = (leaves: readonly Expr[]): number => this.#outermost(leaves, block).depth;
     const monomials = polynomialOf(node);
     // A product too large to be expanded is its own only atom.
     if (monomials.some(({ atoms }) => atoms.includes(node)))
@@ -301,31 +300,41 @@ export class CEmitter {
           node.args.map((arg) => this.#value(arg, block)),
         ),
       );
-    const depths = monomials.map(({ atoms }) => depthOf(atoms.flatMap(leavesOf)));
+    const depths = monomials.map(
+      ({ atoms }) => this.#outermost(atoms.flatMap(leavesOf), block).depth,
+    );
     const deepest = Math.max(...depths);
     const outer = monomials.filter((_, index) => depths[index]! < deepest);
     const terms = monomials
       .filter((_, index) => depths[index] === deepest)
-      .map((monomial) => this.#product(monomial, deepest, block, depthOf));
-    if (outer.length > 0) terms.unshift(this.#value(toExpr(outer), block));
+      .map((monomial) => this.#product(node, monomial, deepest, block));
+    if (outer.length > 0) terms.unshift(this.#value(this.#part(node, outer), block));
     // A single term of a single factor is `node` itself only when it needs no statement.
     return this.define(node, home, terms.join(" + "));
   }
 
-  #product(
-    { atoms, coefficient }: Monomial,
-    depth: number,
-    block: Block,
-    depthOf: (leaves: readonly Expr[]) => number,
-  ): string {
-    const inner = atoms.filter((atom) => !isHostExpr(atom) && depthOf(leavesOf(atom)) === depth);
+  /** A part of the polynomial `node`: where that is always evaluated, this is too. */
+  #part(node: Expr, monomials: readonly Monomial[]): Expr {
+    const part = toExpr(monomials);
+    if (this.#always.has(node)) this.mark([part]);
+    return part;
+  }
+
+  #product(node: Expr, { atoms, coefficient }: Monomial, depth: number, block: Block): string {
+    const inner = atoms.filter(
+      (atom) => !isHostExpr(atom) && this.#outermost(leavesOf(atom), block).depth === depth,
+    );
     const rest = atoms.filter((atom) => !inner.includes(atom));
+    // The host's product, unless the host refuses: then it is multiplied here, factor by factor.
+    if (inner.length === 0 && !isHostExpr(toExpr([{ atoms, coefficient }])))
+      return [...atoms.map((atom) => this.#value(atom, block)), literal("i64", coefficient)].join(
+        " * ",
+      );
     const names = inner.map((atom) => this.#value(atom, block));
-    // At depth 0 with host atoms only, `rest` is what is left; it never equals the whole node there.
     const factor =
       rest.length === 0
         ? literal("i64", coefficient)
-        : this.#value(toExpr([{ atoms: rest, coefficient }]), block);
+        : this.#value(this.#part(node, [{ atoms: rest, coefficient }]), block);
     const unit = rest.length === 0 && coefficient === 1 && names.length > 0;
     return (unit ? names : [...names, factor]).join(" * ");
   }

@@ -50,6 +50,15 @@ export const rounding: readonly Regression[] = [
     const scaled = map(g, primitive("mul"), [scale, normal]);
     return matmul(g, scaled, literal(g, "f64", [2, 2], [-0.3028876, -0.0817472, -0.0596382, 0.1]));
   }),
+  regression("scores in f32 cast to the type of the values", ({ g }) => {
+    const [q, k] = ["q", "k"].map((name) => input(g, name, "f32", [1, 1, 4, 4])) as [Node, Node];
+    const scores = softmax(g, matmul(g, q, transpose(g, k, [0, 1, 3, 2])), 3);
+    return matmul(g, cast(g, scores, "bf16"), input(g, "v", "bf16", [1, 1, 4, 4]));
+  }),
+  regression("an inverse hyperbolic cosine where there is none", ({ g }) => {
+    const x = literal(g, "f32", [4], [-65504, -1, 0.5, 1]);
+    return map(g, builtin("acosh"), [map(g, primitive("mul"), [x, input(g, "x", "f32", [4])])]);
+  }),
   regression("a product in f64 of factors that were f32", ({ g }) => {
     const x = cast(g, input(g, "x", "f32", [3, 5]), "f64");
     return matmul(g, x, transpose(g, x, [1, 0]));
