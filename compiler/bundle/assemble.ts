@@ -80,7 +80,9 @@ export function descKey(desc: KernelDesc): string {
 }
 
 export class TargetAssembler {
-  readonly #keys = new Map<KernelDesc, string>();
+  /** Numbers of descriptions: equal ones have the same. */
+  readonly #numbers = new Map<KernelDesc, number>();
+  readonly #keys = new Map<string, number>();
   readonly #choices = new Map<string, Choice>();
   readonly #rendered = new Map<string, RenderedKernel>();
   #count = 0;
@@ -158,13 +160,22 @@ export class TargetAssembler {
 
   /** `make` once for equal descriptions and keys. */
   #once<T>(desc: KernelDesc, key: string, made: Map<string, T>, make: () => T): T {
-    const own = this.#keys.get(desc) ?? descKey(desc);
-    this.#keys.set(desc, own);
-    const known = made.get(`${key} ${own}`);
+    const own = `${key} ${this.#numberOf(desc)}`;
+    const known = made.get(own);
     if (known !== undefined) return known;
     const value = make();
-    made.set(`${key} ${own}`, value);
+    made.set(own, value);
     return value;
+  }
+
+  #numberOf(desc: KernelDesc): number {
+    const known = this.#numbers.get(desc);
+    if (known !== undefined) return known;
+    const key = descKey(desc);
+    const number = this.#keys.get(key) ?? this.#keys.size;
+    this.#keys.set(key, number);
+    this.#numbers.set(desc, number);
+    return number;
   }
 
   #kernelIndex(rendered: RenderedKernel): number {
@@ -204,13 +215,20 @@ export class TargetAssembler {
       ...(launch.kind === "gpu"
         ? { grid: [host(launch.grid[0]), host(launch.grid[1]), host(launch.grid[2])] as const }
         : { tasks: host(launch.tasks) }),
-      label: kernel.desc.label,
+      label: kernel.label ?? kernel.desc.label,
     };
   }
 
   #plan(graph: Graph, partition: Partition, box: PlanBox): Plan {
     const { symbols } = box.whole;
-    const bytes = (buffer: Buffer): number => maxBytes(buffer, symbols);
+    const known = new Map<string, number>();
+    const bytes = (buffer: Buffer): number => {
+      // Layers are alike: of most sizes there are many.
+      const key = `${buffer.dtype}${buffer.elements.id}`;
+      const size = known.get(key) ?? maxBytes(buffer, symbols);
+      known.set(key, size);
+      return size;
+    };
     const arena = planArena(lifetimes(partition.kernels, bytes));
     const inputs = graph.inputs.map((node) => node.attrs.name);
     const outputs = partition.outputs.map((buffer) => buffer.id);

@@ -140,7 +140,12 @@ export function below(roots: readonly Node[]): Node[] {
       const input = done.has(top.node) ? undefined : top.node.inputs[top.next];
       if (input !== undefined) {
         top.next++;
-        if (!done.has(input)) stack.push({ node: input, next: 0 });
+        if (done.has(input)) continue;
+        if (input.inputs.length > 0) stack.push({ node: input, next: 0 });
+        else {
+          done.add(input);
+          order.push(input);
+        }
         continue;
       }
       stack.pop();

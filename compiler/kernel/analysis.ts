@@ -60,7 +60,7 @@ export class Analysis {
   readonly computed: readonly Node[];
   readonly #weights: ReadonlySet<Node>;
   readonly #tabled = new Set<Node>();
-  /** Per node, the largest number of the anchors that it depends on; -1 for none. */
+  /** Per computed node, the largest number of the anchors that it depends on; -1 for none. */
   readonly #after = new Map<Node, number>();
   readonly anchors: readonly Node[];
   readonly #number = new Map<Node, number>();
@@ -76,9 +76,10 @@ export class Analysis {
     this.computed = this.order.filter((node) => !this.#weights.has(node));
     this.anchors = this.computed.filter((node) => roles[node.op] === "anchor");
     this.anchors.forEach((node, index) => this.#number.set(node, index));
-    for (const node of this.order) {
+    for (const node of this.computed) {
       const own = this.#number.get(node) ?? -1;
-      this.#after.set(node, Math.max(own, ...node.inputs.map((input) => this.#after.get(input)!)));
+      const below = node.inputs.map((input) => this.#after.get(input) ?? -1);
+      this.#after.set(node, Math.max(own, ...below));
     }
   }
 
@@ -98,7 +99,7 @@ export class Analysis {
 
   /** True if `node` can be computed before the kernel of `anchor` runs. */
   precedes(node: Node, anchor: Node): boolean {
-    return this.#after.get(node)! < this.numberOf(anchor);
+    return (this.#after.get(node) ?? -1) < this.numberOf(anchor);
   }
 }
 

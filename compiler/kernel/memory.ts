@@ -62,6 +62,8 @@ export interface PackedWeight {
 export interface PlannedKernel {
   readonly desc: KernelDesc;
   readonly buffers: readonly Buffer[];
+  /** What it computes here, where the description is another kernel's. */
+  readonly label?: string;
   /** Values of symbols that only this launch has. */
   readonly symbols?: ReadonlyMap<string, number>;
 }

@@ -155,7 +155,8 @@ function placed(
     return memory.weight(node, context.nameOf(node), role.packed);
   };
   return kernels.map(({ desc }, i) => ({
-    desc: desc.label === label ? desc : { ...desc, label },
+    desc,
+    label,
     buffers: roles[i]!.map(bufferOf),
   }));
 }

@@ -24,7 +24,6 @@ import type { Expr } from "../scalar/expr.js";
 import { exprType } from "../ir/element.js";
 import { sameShape } from "../ir/shape.js";
 import { Analysis, roles } from "./analysis.js";
-import type { KernelDesc } from "./desc.js";
 import { mapKernel, readerFor, sourceOf, type LoweringContext } from "./lowering.js";
 import {
   matrixSize,
@@ -88,13 +87,10 @@ function withSources(
   const result: Buffer = { ...steps.result, node: weight.node, name: weight.buffer.name };
   const places = new Map(sources.map((node, i) => [node, others[i]!]));
   const buffers = new Map<Buffer, Buffer>([[steps.result, result]]);
-  const descs = new Map<KernelDesc, KernelDesc>();
+  const [from, to] = [steps.weight.buffer.name, weight.buffer.name];
   const kernels = steps.kernels.map((kernel) => ({
     ...kernel,
-    desc: memoised(descs, kernel.desc, (desc) => ({
-      ...desc,
-      label: desc.label.replace(steps.weight.buffer.name, weight.buffer.name),
-    })),
+    label: (kernel.label ?? kernel.desc.label).replace(from, to),
     buffers: kernel.buffers.map((buffer) =>
       memoised(buffers, buffer, () => {
         const node = buffer.place === "source" ? places.get(buffer.node!) : undefined;

@@ -98,7 +98,11 @@ class Rewriter {
   }
 
   run(): Graph {
-    for (const node of this.#order) this.#settle(node);
+    for (const node of this.#order)
+      // Weights are most of a large model's nodes.
+      if (node.inputs.length === 0 && this.#rulesFor(node).length === 0)
+        this.#settled.set(node, node);
+      else this.#settle(node);
     const { builder, inputs, outputs, states } = this.#graph;
     const now = (node: Node): Node => this.#settled.get(node)!;
     for (const node of [...inputs, ...states.map((state) => state.initial)])
