@@ -14,7 +14,7 @@ import { printShape } from "../../../ir/shape.js";
 import { add, div, int, isConst, mod, mul, one } from "../../../scalar/build.js";
 import type { Expr } from "../../../scalar/expr.js";
 import type { Call } from "../call.js";
-import { apply, product, scalarLike } from "./common.js";
+import { apply, product, scalarLike, widened } from "./common.js";
 import { difference, quantized } from "./quantise.js";
 import { slices, windowed, windowOf, type Window } from "./windows.js";
 
@@ -48,19 +48,24 @@ function convolved(call: Call, x: Node, weight: Node, window: Window, groups: nu
 /** Places of a window whose products are added up one by one. */
 const mostTerms = 64;
 
-/** Where each channel has filters of its own, as [batch, channels, filters, ...counts]. */
+/**
+ * Where each channel has filters of its own, as [batch, channels, filters, ...counts]. Sums are those
+ * of a product: in f32 at least, and rounded once.
+ */
 function summed(call: Call, x: Node, weight: Node, window: Window, outs: Expr): Node {
   const { g } = call;
   const channels = x.shape[1]!;
   const ones = window.counts.map(() => one);
-  const factors = reshape(g, weight, [1, channels, outs, -1]);
-  return slices(call, x, window, 0)
-    .map((part, i) => {
-      const factor = slice(g, factors, { axis: 3, start: i, end: i + 1 });
-      const each = reshape(g, part, [x.shape[0]!, channels, 1, ...window.counts]);
-      return apply(g, "mul", each, reshape(g, factor, [1, channels, outs, ...ones]));
-    })
-    .reduce((a, b) => apply(g, "add", a, b));
+  return widened(g, x, (wide) => {
+    const factors = reshape(g, cast(g, weight, wide.dtype), [1, channels, outs, -1]);
+    return slices(call, wide, window, 0)
+      .map((part, i) => {
+        const factor = slice(g, factors, { axis: 3, start: i, end: i + 1 });
+        const each = reshape(g, part, [x.shape[0]!, channels, 1, ...window.counts]);
+        return apply(g, "mul", each, reshape(g, factor, [1, channels, outs, ...ones]));
+      })
+      .reduce((a, b) => apply(g, "add", a, b));
+  });
 }
 
 const kernelOf = (call: Call, weight: Node): number[] =>
