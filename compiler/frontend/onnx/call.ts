@@ -109,6 +109,14 @@ export class Call {
     throw this.error("E_SHAPE", `${what}: expected one number, found ${printShape(value.shape)}`);
   }
 
+  /** `value`, which has as many axes as the operator takes. */
+  ranked(value: Node, least: number, most = least): Node {
+    const { length } = value.shape;
+    if (length >= least && length <= most) return value;
+    const range = least === most ? `${least}` : `${least} to ${most}`;
+    throw this.error("E_SHAPE", `${printShape(value.shape)}, expected ${range} axes`);
+  }
+
   /** A dimension that must be known. */
   extent(dim: Expr, what: string): number {
     const value = constValue(dim);

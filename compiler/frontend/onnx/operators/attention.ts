@@ -175,7 +175,7 @@ export function FlexAttention(call: Call): Node {
 /** Tables are rows of positions, or what stands at each place already. */
 export function RotaryEmbedding(call: Call): Node {
   const { g, attrs } = call;
-  const [x, positions] = [call.input(0), call.optional(3)];
+  const [x, positions] = [call.ranked(call.input(0), 3, 4), call.optional(3)];
   const count = attrs.int("num_heads", 0);
   const flat = x.shape.length === 3;
   if (flat && count < 1) throw attrs.missing("num_heads");

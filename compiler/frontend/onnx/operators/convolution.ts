@@ -13,6 +13,7 @@ import type { Node } from "../../../ir/graph.js";
 import { printShape } from "../../../ir/shape.js";
 import { add, div, int, isConst, mod, mul, one } from "../../../scalar/build.js";
 import type { Expr } from "../../../scalar/expr.js";
+import { maxRank } from "../wire/tensor.js";
 import type { Call } from "../call.js";
 import { apply, product, scalarLike, widened } from "./common.js";
 import { difference, quantized } from "./quantise.js";
@@ -136,7 +137,9 @@ export function QLinearConv(call: Call): Node {
 /** Zeros between the elements, then a convolution with the kernel turned round. */
 export function ConvTranspose(call: Call): Node {
   const { attrs } = call;
-  const [x, weight, bias] = [call.input(0), call.input(1), call.optional(2)];
+  const x = call.ranked(call.input(0), 3, maxRank);
+  const weight = call.ranked(call.input(1), x.shape.length);
+  const bias = call.optional(2);
   const groups = attrs.int("group", 1);
   const kernel = kernelOf(call, weight);
   const sizes = x.shape.slice(2).map((dim) => call.extent(dim, "a spatial axis"));
@@ -146,14 +149,18 @@ export function ConvTranspose(call: Call): Node {
   const strides = attrs.ints("strides") ?? ones;
   const dilations = attrs.ints("dilations") ?? ones;
   const extra = attrs.ints("output_padding") ?? zeros;
-  const spans = kernel.map((extent, i) => (extent - 1) * dilations[i]! + 1);
-  const full = sizes.map((size, i) => (size - 1) * strides[i]! + spans[i]!);
   const auto = attrs.choice("auto_pad", ["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"], "NOTSET");
   const same = auto.startsWith("SAME");
   const wanted =
     attrs.ints("output_shape")?.slice(-sizes.length) ??
     (same ? sizes.map((size, i) => size * strides[i]!) : undefined);
   const pads = attrs.ints("pads") ?? [...zeros, ...zeros];
+  const lists = [strides, dilations, extra, wanted ?? zeros, pads.slice(0, pads.length / 2)];
+  const legal = lists.every((list) => list.length === sizes.length) && pads.length % 2 === 0;
+  if (!legal || [groups, ...strides, ...dilations].some((n) => n < 1))
+    throw call.error("E_CONV", `strides, dilations or pads for ${sizes.length} spatial axes`);
+  const spans = kernel.map((extent, i) => (extent - 1) * dilations[i]! + 1);
+  const full = sizes.map((size, i) => (size - 1) * strides[i]! + spans[i]!);
   const cut = full.map((length, i) => {
     if (wanted === undefined) return [pads[i]!, pads[i + sizes.length]! - extra[i]!] as const;
     const total = length + extra[i]! - wanted[i]!;
@@ -231,8 +238,8 @@ function turned(call: Call, weight: Node, groups: number): Node {
 export function CausalConvWithState(call: Call): readonly Node[] {
   const { g, attrs } = call;
   const [x, weight, bias, past] = [
-    call.input(0),
-    call.input(1),
+    call.ranked(call.input(0), 3),
+    call.ranked(call.input(1), 3),
     call.optional(2),
     call.optional(3),
   ];

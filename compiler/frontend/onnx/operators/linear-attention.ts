@@ -25,12 +25,12 @@ function sequencesOf(call: Call, count: number, groups: number): Sequences {
   const { g, attrs } = call;
   const rule = attrs.choice("update_rule", rules, "gated_delta");
   const apart = (x: Node, heads: number): Node =>
-    reshape(g, cast(g, x, "f32"), [x.shape[0]!, x.shape[1]!, heads, -1]);
+    reshape(g, cast(g, call.ranked(x, 3), "f32"), [x.shape[0]!, x.shape[1]!, heads, -1]);
   const [decay, beta] = [call.optional(4), call.optional(5)];
   const [gated, corrected] = [rule.startsWith("gated"), rule.endsWith("delta")];
   if (gated !== (decay !== undefined) || corrected !== (beta !== undefined))
     throw call.error("E_ATTENTION", `decay or beta do not fit the rule ${rule}`);
-  const shared = beta === undefined ? 1 : call.extent(beta.shape[2]!, "beta");
+  const shared = beta === undefined ? 1 : call.extent(call.ranked(beta, 3).shape[2]!, "beta");
   return {
     query: apart(call.input(0), count),
     key: apart(call.input(1), groups),
