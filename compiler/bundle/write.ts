@@ -4,6 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { FarrierError } from "../errors.js";
 import type { BundlePlan } from "../plan/plan.js";
+import { planText } from "../plan/plan-text.js";
 import { bindingFiles } from "./binding.js";
 
 /** A file's entry in the manifest: small files by one hash, weights by the chunk. */
@@ -140,7 +141,7 @@ function fill(directory: string, content: BundleContent, { version }: WriteOptio
   };
   for (const [name, text] of content.texts) put(name, text);
   for (const [name, text] of bindingFiles(content.plan)) put(name, text);
-  put("plan.json", `${JSON.stringify(content.plan, null, 1)}\n`);
+  put("plan.json", planText(content.plan));
   for (const [name, entry] of content.write(directory)) files.set(name, entry);
   const manifest = {
     format: 1,

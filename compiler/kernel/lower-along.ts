@@ -218,15 +218,19 @@ function lowerScatter(context: LoweringContext, node: Node<"scatter">): PlannedK
   names.collect({ exprs: [], stores: [store] });
   const { operands, buffers } = names.finish();
   const { coords, extents, axisExtent } = rows;
+  const stored = names.store(store);
   const desc: ScatterDesc = {
     family: "scatter",
-    operands,
+    // What it leaves as it is has to be there before.
+    operands: operands.map((operand) =>
+      operand.name === stored.operand ? { ...operand, access: "readwrite" } : operand,
+    ),
     label: context.nameOf(node),
     coords,
     extents,
     axis: rows.axis,
     axisExtent,
-    stores: [names.store(store)],
+    stores: [stored],
   };
   return [lowerInto(context, data, node), { desc, buffers }];
 }

@@ -54,7 +54,7 @@ export const targets: Readonly<Record<string, Target>> = {
     name: "sm_80",
     language: "ptx",
     multiplies: ["f32", "f16", "bf16"],
-    splits: [1, 16, 128, 1024],
+    splits: [16, 128, 1024],
     // f32: rows of 64 columns for the SIMT kernel; 16 bits: k contiguous for ldmatrix, padded to 16 bytes.
     packing: (dtype) =>
       dtype === "f32" ? rowPanels(64, dtype) : { columns: 1, rows: 8, columnMajor: true, dtype },

@@ -10,8 +10,11 @@ import {
   literal,
   map,
   reduce,
+  reshape,
+  scatter,
   slice,
   softmax,
+  topK,
 } from "../../../compiler/ir/build.js";
 import { matmul, rotary } from "../../../compiler/ir/build-anchor.js";
 import type { Node } from "../../../compiler/ir/graph.js";
@@ -72,6 +75,12 @@ export const indexing: readonly Regression[] = [
   regression("an offset that is a checked index and the constant one", ({ g }) => {
     const rows = gather(g, input(g, "x", "f32", [1, 1, 1, 2]), input(g, "i", "i64", []));
     return slice(g, rows, { axis: 2, start: 1, end: 2 });
+  }),
+  regression("scattering into what is an output in another shape", ({ g }) => {
+    const order = topK(g, input(g, "x", "f32", [1, 1]), 0, 1);
+    const update = literal(g, "i64", [1, 1], [7]);
+    const made = scatter(g, order, literal(g, "i64", [1, 1], [0]), update, 0);
+    return [made, reshape(g, order, [1])];
   }),
   regression("a power of a dimension that 64 bits do not hold", ({ g, symbol }) => {
     const rows = symbol("n", 9);
