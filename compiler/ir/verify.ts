@@ -39,8 +39,9 @@ function label(graph: Graph, node: Node): string {
 
 function verifyNode(graph: Graph, node: Node, pass: string): void {
   const fail = (what: string): FarrierError => bug(`after ${pass}: ${label(graph, node)} ${what}`);
-  const frozen = [node, node.inputs, node.shape, ...(node.attrs === null ? [] : [node.attrs])];
-  if (!frozen.every((part) => Object.isFrozen(part))) throw fail("is not frozen");
+  const { inputs, shape: dims, attrs } = node;
+  // What is no object is frozen.
+  if (![node, inputs, dims, attrs].every(Object.isFrozen)) throw fail("is not frozen");
   if (node.inputs.some((input) => input.id >= node.id)) throw fail("has an input made after it");
   if (!graph.builder.made(node)) throw fail("is not interned in its graph");
   const { dtype, shape } = rule(graph, node, fail);

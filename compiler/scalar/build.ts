@@ -109,18 +109,57 @@ export const fma = (a: Expr, b: Expr, c: Expr): Expr => intern("fma", a.type, [a
 
 const isIndex = (a: Expr, b: Expr): boolean => a.type === "i64" && b.type === "i64";
 
+/** The literals' sum or product, where it is exact; null for anything else. */
+function ofLiterals(a: Expr, b: Expr, fold: (x: number, y: number) => number): Expr | null {
+  if (!isOp(a, "const") || !isOp(b, "const")) return null;
+  const [x, y] = [a.attr.value, b.attr.value];
+  if (typeof x !== "number" || typeof y !== "number") return null;
+  const value = fold(x, y);
+  // Never minus zero.
+  return Number.isSafeInteger(value) ? int(value + 0) : null;
+}
+
+/** Models repeat themselves: the latest results, one for each place of the table. */
+class Latest {
+  readonly #left: (Expr | undefined)[] = [];
+  readonly #right: (Expr | undefined)[] = [];
+  readonly #results: (Expr | undefined)[] = [];
+
+  of(a: Expr, b: Expr, compute: () => Expr): Expr {
+    const place = (Math.imul(a.id, 0x9e3779b1) ^ Math.imul(b.id, 0x85ebca6b)) >>> 18;
+    if (this.#left[place] === a && this.#right[place] === b) return this.#results[place]!;
+    const result = compute();
+    this.#left[place] = a;
+    this.#right[place] = b;
+    this.#results[place] = result;
+    return result;
+  }
+}
+
+const [sums, differences, products] = [new Latest(), new Latest(), new Latest()];
+
 export function add(a: Expr, b: Expr): Expr {
-  return isIndex(a, b) ? toExpr(sum(polynomialOf(a), polynomialOf(b))) : plain("add", a, b);
+  if (!isIndex(a, b)) return plain("add", a, b);
+  return (
+    ofLiterals(a, b, (x, y) => x + y) ??
+    sums.of(a, b, () => toExpr(sum(polynomialOf(a), polynomialOf(b))))
+  );
 }
 
 export function sub(a: Expr, b: Expr): Expr {
-  return isIndex(a, b)
-    ? toExpr(sum(polynomialOf(a), scale(polynomialOf(b), -1)))
-    : plain("sub", a, b);
+  if (!isIndex(a, b)) return plain("sub", a, b);
+  return (
+    ofLiterals(a, b, (x, y) => x - y) ??
+    differences.of(a, b, () => toExpr(sum(polynomialOf(a), scale(polynomialOf(b), -1))))
+  );
 }
 
 export function mul(a: Expr, b: Expr): Expr {
   if (!isIndex(a, b)) return plain("mul", a, b);
+  return ofLiterals(a, b, (x, y) => x * y) ?? products.of(a, b, () => multiplied(a, b));
+}
+
+function multiplied(a: Expr, b: Expr): Expr {
   const [x, y] = [polynomialOf(a), polynomialOf(b)];
   if (expands(x, y)) return toExpr(product(x, y));
   return intern("mul", "i64", compareExprs(a, b) <= 0 ? [a, b] : [b, a], null);
