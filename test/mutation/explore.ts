@@ -26,6 +26,8 @@ export interface ExploreOptions {
   readonly reader: Reader;
   readonly seed: number;
   readonly executions: number;
+  /** After so many seconds no execution is begun. */
+  readonly seconds: number;
   /** Inputs to begin with; of those that reach the same, the first is kept. */
   readonly corpus: readonly Uint8Array[];
   readonly words: readonly string[];
@@ -81,9 +83,10 @@ class Explorer {
   }
 
   run(): Explored {
-    const { corpus, executions } = this.options;
+    const { corpus, executions, seconds } = this.options;
+    const end = performance.now() + 1000 * seconds;
     for (const input of corpus) this.#try(input);
-    while (this.#executions < executions) this.#try(this.#next());
+    while (this.#executions < executions && performance.now() < end) this.#try(this.#next());
     return {
       executions: this.#executions,
       corpus: this.#corpus,

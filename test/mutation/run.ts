@@ -4,32 +4,30 @@
  *   npm run mutate -- [--reader onnx,safetensors,config] [--executions N] [--seed A]
  *       [--corpus DIR] [--seconds S] [--record FILE [--commit HASH]]
  *
- * Rounds run in threads whose memory is bounded; one that hangs is ended, and its input told.
+ * Rounds run in processes whose memory is bounded; of one that hangs or dies, the input is told.
  * With `--corpus` a later call goes on where this one ended.
  */
+import { fork } from "node:child_process";
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { pathToFileURL, fileURLToPath } from "node:url";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { Worker } from "node:worker_threads";
 import { packageRoot } from "../../compiler/version.js";
 import { record } from "../fuzz/record.js";
 import type { Explored, Finding } from "./explore.js";
 import { instrument, type Instrumented } from "./instrument.js";
 import { readers, type ReaderName } from "./readers.js";
+import { makeWatched, readWatched } from "./watched.js";
 import type { Round } from "./worker.js";
 
-/** Before the input in the memory that a round shares: executions and length, 32 bits each. */
-const watchedHeader = 8;
-const watchedBytes = 1 << 20;
 /** Milliseconds without a next execution after which a round hangs. */
 const patience = 20_000;
 /** MiB of JavaScript objects: what a reader of 16 KiB inputs may hold, with all that is interned. */
 const heapMiB = 512;
-/** Expressions are interned for as long as a thread lives. */
-const roundSize = 200_000;
+/** Expressions are interned for as long as a process lives. */
+const roundSize = 50_000;
 
 export interface Job {
   readonly reader: ReaderName;
@@ -37,6 +35,16 @@ export interface Job {
   readonly executions: number;
   readonly seconds: number;
   readonly corpus: readonly Uint8Array[];
+  /** Told after each round. */
+  readonly onRound?: (progress: Progress) => void;
+}
+
+interface Progress {
+  readonly executions: number;
+  readonly reached: number;
+  /** Of the last round. */
+  readonly findings: readonly Finding[];
+  readonly seconds: number;
 }
 
 export interface Total extends Explored {
@@ -50,42 +58,43 @@ function wordsOf({ words }: Instrumented, pattern: RegExp): string[] {
   return [...new Set(found)].filter((text) => text.length < 40 && !text.includes("/")).sort();
 }
 
-function stoppedRound(
-  kind: Finding["kind"],
-  what: string,
-  watched: SharedArrayBuffer,
-  corpus: readonly Uint8Array[],
-): Explored {
-  const [executions, length] = new Int32Array(watched, 0, 2) as unknown as [number, number];
-  const input = new Uint8Array(watched, watchedHeader, length).slice();
+/** What is known of a round that did not end by itself: its last input is the finding. */
+function stoppedRound(kind: Finding["kind"], what: string, round: Round): Explored {
+  const { executions, input } = readWatched(round.watched);
   const findings = [{ kind, what, input, times: 1 }];
-  return { executions, corpus, reached: 0, accepted: 0, findings };
+  return { executions, corpus: round.corpus, reached: 0, accepted: 0, findings };
 }
 
-/** One round in a thread of its own. */
-function runRound(code: Instrumented, round: Omit<Round, "watched" | "root">): Promise<Explored> {
-  const watched = new SharedArrayBuffer(watchedHeader + watchedBytes);
-  const file = pathToFileURL(path.join(code.directory, "test/mutation/worker.js"));
-  const worker = new Worker(file, {
-    workerData: { ...round, watched, root: packageRoot(), points: code.points },
-    resourceLimits: { maxOldGenerationSizeMb: heapMiB },
-    execArgv: [],
+/** One round in a process of its own. */
+function runRound(code: Instrumented, round: Round): Promise<Explored> {
+  makeWatched(round.watched);
+  const file = path.join(code.directory, "test/mutation/worker.js");
+  const child = fork(file, [String(code.points)], {
+    execArgv: [`--max-old-space-size=${heapMiB}`],
+    serialization: "advanced",
+    stdio: ["ignore", "ignore", "ignore", "ipc"],
   });
   return new Promise((resolve) => {
+    let made: Explored | null = null;
     let last = -1;
     const watch = setInterval(() => {
-      const executions = Atomics.load(new Int32Array(watched, 0, 1), 0);
-      if (executions === last) end(stoppedRound("hang", "does not end", watched, round.corpus));
+      const { executions } = readWatched(round.watched);
+      if (executions === last) {
+        made ??= stoppedRound("hang", "does not end", round);
+        child.kill("SIGKILL");
+      }
       last = executions;
     }, patience);
-    const end = (made: Explored): void => {
+    child.on("message", (message: Explored) => void (made = message));
+    child.on("exit", (status, signal) => {
       clearInterval(watch);
-      void worker.terminate().then(() => resolve(made));
-    };
-    worker.on("message", end);
-    worker.on("error", (error) => {
-      end(stoppedRound("crash", `the thread died: ${error.message}`, watched, round.corpus));
+      const how = `the process ended: ${signal ?? `status ${status}`}`;
+      const end = (): void => resolve(made ?? stoppedRound("crash", how, round));
+      // What it said last may still be on its way.
+      if (child.connected) child.once("disconnect", end);
+      else end();
     });
+    child.send(round);
   });
 }
 
@@ -112,21 +121,18 @@ export async function fuzzReader(code: Instrumented, job: Job): Promise<Total> {
       reader: job.reader,
       seed: job.seed * 10_007 + round,
       executions: Math.min(roundSize, job.executions - executions),
+      seconds: job.seconds - elapsed(),
       corpus: [...corpus].sort((a, b) => a.length - b.length),
       words,
+      root: packageRoot(),
+      watched: path.join(code.directory, "watched"),
     });
     executions += made.executions;
     accepted += made.accepted;
     reached = Math.max(reached, made.reached);
     corpus = made.corpus;
     findings.push(...made.findings);
-    if (process.stderr.isTTY) {
-      const rate = Math.round(executions / elapsed());
-      process.stderr.write(
-        `\r${job.reader}: ${executions} executions, ${rate} a second, ${reached} points, ` +
-          `${findings.length} findings `,
-      );
-    }
+    job.onRound?.({ executions, reached, findings: made.findings, seconds: elapsed() });
   }
   const { points } = code;
   const seconds = elapsed();
@@ -160,11 +166,24 @@ function save(directory: string, corpus: readonly Uint8Array[]): void {
   for (const bytes of corpus) fs.writeFileSync(path.join(directory, nameOf(bytes)), bytes);
 }
 
-function report(reader: ReaderName, total: Total): void {
-  for (const { kind, what, input, times } of total.findings) {
+/** What is left of a call that is cut off: findings at once, and how far it came. */
+function tellProgress(reader: ReaderName, progress: Progress): void {
+  const { executions, reached, findings, seconds } = progress;
+  tellFindings(reader, findings);
+  const rate = Math.round(executions / seconds);
+  process.stderr.write(
+    `${reader}: ${executions} executions, ${rate} a second, ${reached} points\n`,
+  );
+}
+
+function tellFindings(reader: ReaderName, findings: readonly Finding[]): void {
+  for (const { kind, what, input, times } of findings) {
     console.log(`${reader}: ${kind} (${times} times): ${what}`);
     console.log(`  input of ${input.length} bytes: ${Buffer.from(input).toString("base64")}`);
   }
+}
+
+function report(reader: ReaderName, total: Total): void {
   const rate = Math.round(total.executions / total.seconds);
   console.log(
     `${reader}: ${total.executions} executions in ${total.seconds.toFixed(0)} s, ${rate} a second: ` +
@@ -195,6 +214,7 @@ async function main(): Promise<void> {
         executions: Number(values.executions),
         seconds: Number(values.seconds),
         corpus: stored === null ? [] : load(stored),
+        onRound: (progress) => tellProgress(reader, progress),
       });
       report(reader, total);
       if (stored !== null) save(stored, total.corpus);
