@@ -27,9 +27,11 @@ function infer(fn: ScalarFunction, inputs: readonly DType[], where: string): DTy
   const values = new Set(inputs.filter((dtype) => dtype !== "bool"));
   if (values.size > 1) throw fail(`${fn.name} of unequal types ${inputs.join(", ")}`);
   const [dtype = "bool"] = values;
+  const undefinedOn = (): FarrierError => fail(`${fn.name} is not defined on ${inputs.join(", ")}`);
+  if (inputs[0] !== undefined && fn.fits?.(computeType(inputs[0])) === false) throw undefinedOn();
   const body = fn.apply(inputs.map((input, i) => param(`x${i}`, computeType(input))));
   postorder([body], (expr) => {
-    if (!wellTyped(expr)) throw fail(`${fn.name} is not defined on ${inputs.join(", ")}`);
+    if (!wellTyped(expr)) throw undefinedOn();
   });
   return body.type === computeType(dtype) ? dtype : body.type;
 }

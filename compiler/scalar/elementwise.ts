@@ -1,7 +1,7 @@
 /** A user's own function of numbers, made fusible: its text is lifted, its body stays the oracle. */
 import { FarrierError } from "../errors.js";
 import { compileExpr } from "./evaluate.js";
-import { instantiate, type ScalarFunction } from "./function.js";
+import { instantiate, literalsFit, type ScalarFunction } from "./function.js";
 import { liftFunction } from "./lift.js";
 import { builtinTree, isBuiltin } from "./table.js";
 import { serialiseTree, type Lifted } from "./tree.js";
@@ -25,6 +25,7 @@ export function elementwise(fn: (...args: number[]) => number): ScalarFunction {
     name,
     arity: params.length,
     key: `lifted:${serialiseTree(lifted)}`,
+    fits: (type) => literalsFit(tree, type),
     apply: (args) => instantiate(tree, params, args),
     evaluate: (...args) => fn(...args.map(Number)),
   } satisfies ScalarFunction);

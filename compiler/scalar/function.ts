@@ -2,7 +2,7 @@
 import type { DType } from "../ir/dtype.js";
 import { isFloat } from "../ir/dtype.js";
 import { cast, constant, rewriteExpr } from "./build.js";
-import { isOp, type Expr } from "./expr.js";
+import { isOp, postorder, type Expr } from "./expr.js";
 
 export interface ScalarFunction {
   /** Name for people: of a primitive, of a built-in of `functions.ts`, or of a user's function. */
@@ -10,6 +10,8 @@ export interface ScalarFunction {
   readonly arity: number;
   /** Equal keys are equal functions: the name of a built-in, the canonical tree of a user's. */
   readonly key: string;
+  /** Whether each number in the body is a value of `type`; absent where the body has none. */
+  fits?(type: DType): boolean;
   /** The value as an expression of arguments that already have the compute type. */
   apply(args: readonly Expr[]): Expr;
   /** The value of one element in double precision, or exactly for integers (bigint in, bigint out). */
@@ -20,6 +22,17 @@ export interface ScalarFunction {
 export function computeType(dtype: DType): DType {
   if (!isFloat(dtype)) return dtype;
   return dtype === "f64" ? "f64" : "f32";
+}
+
+/** Whether the numbers of a lifted tree are values of `type`: integers have neither 0.5 nor infinity. */
+export function literalsFit(tree: Expr, type: DType): boolean {
+  if (isFloat(type)) return true;
+  let fit = true;
+  postorder([tree], (node) => {
+    if (isOp(node, "const") && node.type === "f64")
+      fit &&= Number.isInteger(Number(node.attr.value));
+  });
+  return fit;
 }
 
 /**

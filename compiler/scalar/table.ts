@@ -1,6 +1,7 @@
 /** The built-in scalar functions: `functions.ts` with the trees lifted from it. */
+import type { DType } from "../ir/dtype.js";
 import type { Expr } from "./expr.js";
-import { instantiate, type ScalarFunction } from "./function.js";
+import { instantiate, literalsFit, type ScalarFunction } from "./function.js";
 import * as functions from "./functions.js";
 import { lifted } from "./lifted.generated.js";
 import { isPrimitive, primitive, type PrimitiveName } from "./primitives.js";
@@ -32,6 +33,7 @@ function make(name: BuiltinName): ScalarFunction {
     name,
     arity: lifted[name].params.length,
     key: name,
+    fits: (type: DType) => literalsFit(builtinTree(name).tree, type),
     apply(args: readonly Expr[]) {
       const { params, tree } = builtinTree(name);
       return instantiate(tree, params, args);

@@ -9,6 +9,7 @@ import {
   node,
   type AttrSpec,
 } from "../../compiler/frontend/onnx/wire/encode.testing.js";
+import type { DType } from "../../compiler/ir/dtype.js";
 import { packageRoot } from "../../compiler/version.js";
 import { readers, type ReaderName } from "./readers.js";
 
@@ -35,6 +36,35 @@ function binary(
   }));
   const graph = { nodes: [node(op, ["x", "w"], ["y"], attrs)], inputs, outputs: [{ name: "y" }] };
   return encodeModel({ opset: newest, graph });
+}
+
+/** A model of one operator of one input. */
+function unary(
+  op: string,
+  type: DType,
+  shape: readonly number[],
+  attrs: Readonly<Record<string, AttrSpec>>,
+): Uint8Array {
+  const inputs = [{ name: "x", type, shape }];
+  const graph = { nodes: [node(op, ["x"], ["y"], attrs)], inputs, outputs: [{ name: "y" }] };
+  return encodeModel({ opset: newest, graph });
+}
+
+const pool = (op: string, attrs: Readonly<Record<string, AttrSpec>>): Uint8Array =>
+  unary(op, "f32", [1, 1, 5], attrs);
+
+/** A scan of the first version, over sequences: each element is its own result. */
+function scan(shape: readonly number[]): Uint8Array {
+  const inputs = [{ name: "x", type: "f32" as const, shape }];
+  const each = { name: "a", type: "f32" as const, shape: [] };
+  const body = { nodes: [node("Relu", ["a"], ["b"])], inputs: [each], outputs: [{ name: "b" }] };
+  const attrs = { body: attr.graph(body), num_scan_inputs: attr.int(1) };
+  const graph = {
+    nodes: [node("Scan", ["", "x"], ["y"], attrs)],
+    inputs,
+    outputs: [{ name: "y" }],
+  };
+  return encodeModel({ opset: 8, graph });
 }
 
 /** The first version that has all of the operators below. */
@@ -66,6 +96,29 @@ const cases: readonly (readonly [string, ReaderName, () => Uint8Array, code: str
       }),
     "E_OUTPUT_UNDEFINED",
   ],
+  [
+    "an average over 2^31 windows",
+    "onnx",
+    () => pool("AveragePool", { kernel_shape: attr.ints([5]), pads: attr.ints([2, 2 ** 31]) }),
+    "E_LIMIT_FOLD",
+  ],
+  [
+    "a sum of 2^31 channels",
+    "onnx",
+    () => pool("LRN", { size: attr.int(2 ** 31) }),
+    "E_LIMIT_FOLD",
+  ],
+  [
+    "an axis of no elements in 2^40 parts",
+    "onnx",
+    () => unary("Split", "f32", [0], { num_outputs: attr.int(2 ** 40) }),
+    "E_SPLIT",
+  ],
+  ["a scan of elements of no axis", "onnx", () => scan([2]), "E_SHAPE"],
+  ["a scan of 2^31 sequences", "onnx", () => scan([2 ** 31, 3]), "E_LIMIT_FOLD"],
+  ["a softplus of integers", "onnx", () => unary("Softplus", "i8", [3], {}), "E_DTYPE"],
+  ["a leaky Relu of integers", "onnx", () => unary("LeakyRelu", "i8", [3], {}), "E_DTYPE"],
+  ["a Gelu of integers", "onnx", () => unary("Gelu", "i32", [3], {}), "E_DTYPE"],
   ...(
     [
       ["ConvTranspose", [2, 3], [2, 1, 2], {}, "E_SHAPE"],
@@ -73,6 +126,11 @@ const cases: readonly (readonly [string, ReaderName, () => Uint8Array, code: str
       ["ConvTranspose", [1, 1, 3, 3], [1, 2, 3, 3], { strides: attr.ints([3]) }, "E_CONV"],
       ["RotaryEmbedding", [2, 4], [50, 4], { num_heads: attr.int(1) }, "E_SHAPE"],
       ["CausalConvWithState", [2, 4], [4, 1, 4], {}, "E_SHAPE"],
+      ["Conv", [1, 1, 5, 5], [4], { kernel_shape: attr.ints([3, 3]) }, "E_SHAPE"],
+      ["Conv", [1, 1, 5, 5], [3, 1, 1], { kernel_shape: attr.ints([3, 3]) }, "E_SHAPE"],
+      ["ConvTranspose", [1, 1, 3, 3], [1, 2, 3, 0], {}, "E_CONV"],
+      ["ConvTranspose", [1, 1, 3], [1, 2, 2 ** 31], {}, "E_OP_UNSUPPORTED"],
+      ["TensorScatter", [2, 1, 4, 5], [1, 1, 5], {}, "E_SHAPE"],
     ] as const
   ).map(
     ([op, x, w, attrs, code]) =>

@@ -146,6 +146,14 @@ export class Call {
     throw this.error("E_LIMIT_CONST", what);
   }
 
+  /** A number of values or nodes that are made one by one, which takes memory for each. */
+  listed(count: number, what: string, most = mostListed): number {
+    if (!Number.isInteger(count) || count < 0)
+      throw this.error("E_SHAPE", `${what}: ${count} is no count`);
+    if (count <= most) return count;
+    throw this.error("E_LIMIT_FOLD", `${what}: ${count}, the limit is ${most}`);
+  }
+
   /** Throws if there are attributes or inputs that the operator did not look at. */
   finish(): void {
     this.attrs.finish();
@@ -157,6 +165,8 @@ export class Call {
 
 /** Elements that an operator may make out of nothing. */
 const largestMade = 2 ** 40;
+/** Values that the importer computes one by one. */
+const mostListed = 2 ** 22;
 
 /** An integer literal as a number; those beyond 2^53 become infinite. */
 export function clampedInteger(value: Expr): number | null {

@@ -18,7 +18,7 @@ export const ThresholdedRelu = parametric("thresholded_relu", { alpha: 1 });
 export const Elu = parametric("elu", { alpha: 1 });
 export const Celu = parametric("celu", { alpha: 1 });
 export const HardSigmoid = parametric("hard_sigmoid", { alpha: Math.fround(0.2), beta: 0.5 });
-export const Shrink = parametric("shrink", { bias: 0, lambd: 0.5 });
+export const Shrink = parametric("shrink", { bias: 0, lambd: 0.5 }, "numbers");
 export const Selu = parametric("selu", {
   alpha: 1.67326319217681884765625,
   gamma: 1.05070102214813232421875,

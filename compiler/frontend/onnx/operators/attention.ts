@@ -211,7 +211,8 @@ function checkPositions(call: Call, positions: Node, table: Node): void {
 /** New rows of a cache at each sequence's own place. */
 export function TensorScatter(call: Call): Node {
   const { g, attrs } = call;
-  const [cache, update, given] = [call.input(0), call.input(1), call.optional(2)];
+  const cache = call.input(0);
+  const [update, given] = [call.ranked(call.input(1), cache.shape.length), call.optional(2)];
   const axis = call.axis(attrs.int("axis", -2), cache.shape.length);
   const circular = attrs.choice("mode", ["linear", "circular"], "linear") === "circular";
   if (axis === 0) throw call.error("E_AXIS", "axis 0 is the batch");

@@ -33,11 +33,21 @@ export const elementwise =
   (call) =>
     apply(call.g, name, ...Array.from({ length: arity }, (_, i) => call.input(i)));
 
-/** An operator that is a scalar function of its input and of float attributes. */
+/**
+ * An operator that is a scalar function of its input and of float attributes, which an integer type
+ * would cut off.
+ * @param takes the types that ONNX defines it on
+ */
 export const parametric =
-  (name: FunctionName, defaults: Readonly<Record<string, number>>): Operator =>
+  (
+    name: FunctionName,
+    defaults: Readonly<Record<string, number>>,
+    takes: "floats" | "numbers" = "floats",
+  ): Operator =>
   (call) => {
     const x = call.input(0);
+    if (takes === "floats" && !isFloat(x.dtype))
+      throw call.error("E_DTYPE", `${call.node.op} is not defined on ${x.dtype}`);
     const numbers = Object.entries(defaults).map(([key, value]) => call.attrs.float(key, value));
     return apply(call.g, name, x, ...numbers.map((value) => scalarLike(call.g, x, value)));
   };

@@ -8,8 +8,8 @@ import {
   unsqueeze,
 } from "../../../ir/build.js";
 import type { Node } from "../../../ir/graph.js";
-import { one } from "../../../scalar/build.js";
 import type { Call } from "../call.js";
+import { maxRank } from "../wire/tensor.js";
 import type { OnnxGraph } from "../wire/types.js";
 
 /** Only the branch that a known condition chooses is there at all. */
@@ -124,7 +124,10 @@ function batched(
   sources: readonly Node[],
 ): readonly Node[] {
   const { g } = call;
-  const batch = call.extent(sources[0]!.shape[0] ?? one, "the batch");
+  for (const each of state) call.ranked(each, 1, maxRank);
+  for (const each of sources) call.ranked(each, 2, maxRank);
+  const batch = call.extent(sources[0]!.shape[0]!, "the batch");
+  call.listed(batch, "sequences of a scan", mostTrips);
   const results = Array.from({ length: batch }, (_, i) => {
     const part = (x: Node): Node => dropped(call, x, 0, i);
     return scanOnce(call, plan, state.map(part), sources.map(part));

@@ -17,7 +17,7 @@ import { maxRank } from "../wire/tensor.js";
 import type { Call } from "../call.js";
 import { apply, product, scalarLike, widened } from "./common.js";
 import { difference, quantized } from "./quantise.js";
-import { slices, windowed, windowOf, type Window } from "./windows.js";
+import { checkPlaces, slices, windowed, windowOf, type Window } from "./windows.js";
 
 /** Weights [out, in / groups, ...kernel] on [batch, in, ...]. */
 function convolved(call: Call, x: Node, weight: Node, window: Window, groups: number): Node {
@@ -69,8 +69,16 @@ function summed(call: Call, x: Node, weight: Node, window: Window, outs: Expr): 
   });
 }
 
-const kernelOf = (call: Call, weight: Node): number[] =>
-  weight.shape.slice(2).map((dim) => call.extent(dim, "a kernel"));
+/** The window's extents, of weights that have an axis for each of the tensor's. */
+function kernelOf(call: Call, x: Node, weight: Node): number[] {
+  const { shape } = call.ranked(weight, x.shape.length);
+  const kernel = shape.slice(2).map((dim) => call.extent(dim, "a kernel"));
+  checkPlaces(call, kernel);
+  return kernel;
+}
+
+/** [batch, channels, ...], with an axis at least that the window walks along. */
+const imageOf = (call: Call): Node => call.ranked(call.input(0), 3, maxRank);
 
 function biased(call: Call, y: Node, bias: Node | undefined): Node {
   if (bias === undefined) return y;
@@ -79,14 +87,14 @@ function biased(call: Call, y: Node, bias: Node | undefined): Node {
 }
 
 export function Conv(call: Call): Node {
-  const [x, weight, bias] = [call.input(0), call.input(1), call.optional(2)];
-  const window = windowOf(call, x, kernelOf(call, weight));
+  const [x, weight, bias] = [imageOf(call), call.input(1), call.optional(2)];
+  const window = windowOf(call, x, kernelOf(call, x, weight));
   return biased(call, convolved(call, x, weight, window, call.attrs.int("group", 1)), bias);
 }
 
 export function ConvInteger(call: Call): Node {
   const { g } = call;
-  const [x, weight] = [call.input(0), call.input(1)];
+  const [x, weight] = [imageOf(call), call.input(1)];
   const [point, points] = [call.optional(2), call.optional(3)];
   const centred = (value: Node, zero: Node | undefined, channels: boolean): Node => {
     const wide = cast(g, value, "i32");
@@ -95,15 +103,15 @@ export function ConvInteger(call: Call): Node {
     const shape = own ? wide.shape.map((_, i) => (i === 0 ? zero.shape[0]! : one)) : [];
     return apply(g, "sub", wide, reshape(g, cast(g, zero, "i32"), shape));
   };
-  const window = windowOf(call, x, kernelOf(call, weight));
+  const window = windowOf(call, x, kernelOf(call, x, weight));
   const groups = call.attrs.int("group", 1);
   return convolved(call, centred(x, point, false), centred(weight, points, true), window, groups);
 }
 
 export function QLinearConv(call: Call): Node {
   const { g } = call;
-  const [x, weight, bias] = [call.input(0), call.input(3), call.optional(8)];
-  const window = windowOf(call, x, kernelOf(call, weight));
+  const [x, weight, bias] = [imageOf(call), call.input(3), call.optional(8)];
+  const window = windowOf(call, x, kernelOf(call, x, weight));
   const groups = call.attrs.int("group", 1);
   const perOutput = (value: Node, axis: number): Node => {
     if (value.shape.length === 0) return value;
@@ -137,11 +145,11 @@ export function QLinearConv(call: Call): Node {
 /** Zeros between the elements, then a convolution with the kernel turned round. */
 export function ConvTranspose(call: Call): Node {
   const { attrs } = call;
-  const x = call.ranked(call.input(0), 3, maxRank);
-  const weight = call.ranked(call.input(1), x.shape.length);
+  const x = imageOf(call);
+  const weight = call.input(1);
   const bias = call.optional(2);
   const groups = attrs.int("group", 1);
-  const kernel = kernelOf(call, weight);
+  const kernel = kernelOf(call, x, weight);
   const sizes = x.shape.slice(2).map((dim) => call.extent(dim, "a spatial axis"));
   const ones = sizes.map(() => 1);
   const zeros = sizes.map(() => 0);
@@ -245,7 +253,7 @@ export function CausalConvWithState(call: Call): readonly Node[] {
   ];
   const activation = attrs.choice("activation", ["none", "silu", "swish"], "none");
   const [batch, channels] = [x.shape[0]!, x.shape[1]!];
-  const reach = kernelOf(call, weight)[0]! - 1;
+  const reach = kernelOf(call, x, weight)[0]! - 1;
   const zeros = broadcastTo(g, scalarLike(g, x, 0), [batch, channels, int(reach)]);
   const whole = concat(g, [past ?? zeros, x], 2);
   const length = call.extent(x.shape[2]!, "a sequence");

@@ -16,6 +16,7 @@ import { printShape } from "../../../ir/shape.js";
 import { int, isConst } from "../../../scalar/build.js";
 import type { Call } from "../call.js";
 import { apply, product, scalarLike, swapLast, widened } from "./common.js";
+import { checkPlaces } from "./windows.js";
 
 /** Cut off or filled with zeros on both sides alike; what is odd goes behind. */
 export function CenterCropPad(call: Call): Node {
@@ -57,6 +58,7 @@ export function Col2Im(call: Call): Node {
   const padded = image.map((size, i) => size + pads[i]! + pads[i + image.length]!);
   const counts = padded.map((size, i) => Math.floor((size - reach[i]!) / strides[i]!) + 1);
   const [batch, rows] = [x.shape[0]!, call.extent(x.shape[1]!, "the columns")];
+  checkPlaces(call, kernel);
   const places = kernel.reduce((a, b) => a * b, 1);
   const windows = counts.reduce((a, b) => a * b, 1);
   if (rows % places !== 0 || !isConst(x.shape[2]!, windows))
@@ -121,7 +123,7 @@ export function AffineGrid(call: Call): Node {
   if (theta.shape.length !== 3 || !isConst(theta.shape[1]!, rank))
     throw call.error("E_SHAPE", `${printShape(theta.shape)} for ${rank} spatial axes`);
   const count = sizes.reduce((a, b) => a * b, 1);
-  call.limit([int(count)]);
+  call.listed(count, "points of a grid");
   const values: number[] = [];
   for (let i = 0; i < count; i++) {
     const point: number[] = [];

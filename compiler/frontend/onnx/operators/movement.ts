@@ -133,9 +133,10 @@ export function Split(call: Call): readonly Node[] {
     throw attrs.invalid("num_outputs", "the sizes are given, too");
   const negative = sizes?.find((size) => rangeOf(size).max < 0);
   if (negative !== undefined) throw call.error("E_SPLIT", `a part of ${printExpr(negative)}`);
-  const parts = sizes ?? evenly(call, x.shape[axis]!, count ?? node.outputs.length);
-  if (parts.length !== node.outputs.length)
-    throw call.error("E_SPLIT", `${parts.length} parts for ${node.outputs.length} outputs`);
+  const { length } = node.outputs;
+  const many = sizes?.length ?? count ?? length;
+  if (many !== length) throw call.error("E_SPLIT", `${many} parts for ${length} outputs`);
+  const parts = sizes ?? evenly(call, x.shape[axis]!, many);
   return split(g, x, axis, parts);
 }
 

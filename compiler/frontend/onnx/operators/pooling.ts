@@ -60,10 +60,12 @@ export function AveragePool(call: Call): Node {
     const [low, high] = includes
       ? [0, before[i]! + size + after[i]!]
       : [before[i]!, before[i]! + size];
-    const met = Array.from({ length: window.counts[i]! }, (_, n) => {
-      const at = Array.from({ length: kernel[i]! }, (_, j) => n * strides[i]! + j * dilations[i]!);
-      return at.filter((place) => place >= low && place < high).length;
-    });
+    const [stride, dilation, extent] = [strides[i]!, dilations[i]!, kernel[i]!];
+    // The first place of the window at `place` or behind it.
+    const from = (n: number, place: number): number =>
+      Math.min(extent, Math.max(0, Math.ceil((place - n * stride) / dilation)));
+    const count = call.listed(window.counts[i]!, "windows along an axis");
+    const met = Array.from({ length: count }, (_, n) => from(n, high) - from(n, low));
     const shape = total.shape.map((_, axis) => (axis === i + 2 ? met.length : 1));
     return literal(g, x.dtype, shape, met);
   });
@@ -113,6 +115,9 @@ export function GlobalLpPool(call: Call): Node {
   );
 }
 
+/** Neighbours whose squares are added up one by one. */
+const mostTerms = 4096;
+
 /** Each value over a power of the squares of its neighbours among the channels. */
 export function LRN(call: Call): Node {
   const { g, attrs } = call;
@@ -123,6 +128,7 @@ export function LRN(call: Call): Node {
   const bias = attrs.float("bias", 1);
   const channels = call.input(0).shape[1];
   if (channels === undefined) throw call.error("E_SHAPE", "no channels");
+  call.listed(size, "the channels of a sum", mostTerms);
   return widened(g, call.input(0), (x) => {
     const before = Math.floor((size - 1) / 2);
     const zeros = (count: number): Node[] => {

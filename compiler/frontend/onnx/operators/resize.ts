@@ -97,10 +97,15 @@ function tapsOf(i: number, axis: Axis, sampling: Sampling): Taps {
   return all.map(({ at, weight }) => ({ at: inside(at), weight: weight / total }));
 }
 
+/** Elements along an axis, each of which has a list of those that it is made of. */
+const mostResized = 65_536;
+
 /** A tensor with one axis resized; what is outside of the source has the value `outside`. */
 function along(call: Call, x: Node, axis: Axis, sampling: Sampling, outside: number): Node {
   const { g } = call;
-  const taps = Array.from({ length: axis.to }, (_, i) => tapsOf(i, axis, sampling));
+  call.listed(axis.from, "a resized axis");
+  const length = call.listed(axis.to, "the new length of an axis", mostResized);
+  const taps = Array.from({ length }, (_, i) => tapsOf(i, axis, sampling));
   const most = taps.reduce((max, each) => Math.max(max, each?.length ?? 0), 0);
   const shape = x.shape.map((_, i) => (i === axis.axis ? axis.to : 1));
   const part = (n: number): Node => {

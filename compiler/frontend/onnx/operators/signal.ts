@@ -27,8 +27,8 @@ const cosineWindow =
     const dtype = call.constants.dtypeOf(code, call.where);
     const period = attrs.flag("periodic", true) ? size : size - 1;
     if (size < 0) throw call.error("E_DIM_NEGATIVE", `a window of ${size}`);
-    call.limit([int(size)]);
-    const values = Array.from({ length: size }, (_, n) =>
+    const length = call.listed(size, "the length of a window");
+    const values = Array.from({ length }, (_, n) =>
       weights.reduce(
         (sum, weight, k) => sum + weight * Math.cos((2 * Math.PI * k * n) / period),
         0,
@@ -44,6 +44,13 @@ export const BlackmanWindow = cosineWindow([0.42, -0.5, 0.08]);
 /** Points of a transform: its matrix has their square. */
 const mostPoints = 4096;
 
+/** The number of points, or an error. */
+function pointsOf(call: Call, points: number): number {
+  if (points > mostPoints)
+    throw call.unsupported(`a Fourier transform of more than ${mostPoints} points`);
+  return call.listed(points, "the points of a transform");
+}
+
 interface Transform {
   readonly points: number;
   /** Frequencies that are computed. */
@@ -53,16 +60,16 @@ interface Transform {
 
 /** [points, 2] interleaved times this gives [count, 2] interleaved. */
 function fourierMatrix(call: Call, dtype: DType, { points, count, inverse }: Transform): Node {
-  if (points > mostPoints)
-    throw call.unsupported(`a Fourier transform of more than ${mostPoints} points`);
-  const values: number[] = [];
+  const values = new Float64Array(4 * points * count);
+  let at = 0;
   const scale = inverse ? 1 / points : 1;
   for (let n = 0; n < points; n++)
     for (const part of [0, 1])
       for (let k = 0; k < count; k++) {
         const angle = ((inverse ? 2 : -2) * Math.PI * ((n * k) % points)) / points;
         const [re, im] = [Math.cos(angle) * scale, Math.sin(angle) * scale];
-        values.push(...(part === 0 ? [re, im] : [-im, re]));
+        values.set(part === 0 ? [re, im] : [-im, re], at);
+        at += 2;
       }
   return literal(call.g, dtype, [2 * points, 2 * count], values);
 }
@@ -110,7 +117,7 @@ export function DFT(call: Call): Node {
   const length = call.optional(1);
   const own = call.extent(x.shape[axis]!, "a signal");
   const implied = inverse && oneSided ? 2 * (own - 1) : own;
-  const points = length === undefined ? implied : call.number(length, "the length");
+  const points = pointsOf(call, length === undefined ? implied : call.number(length, "the length"));
   const half = Math.floor(points / 2) + 1;
   const order = [
     ...x.shape.map((_, i) => i).filter((i) => i !== axis && i !== rank - 1),
@@ -150,12 +157,15 @@ export function STFT(call: Call): Node {
   const step = call.number(call.input(1), "the step of frames");
   const length = call.extent(signal.shape[1]!, "a signal");
   const implied = window === undefined ? length : call.extent(window.shape[0]!, "a window");
-  const points = given === undefined ? implied : call.number(given, "the length of frames");
+  const points = pointsOf(
+    call,
+    given === undefined ? implied : call.number(given, "the length of frames"),
+  );
   if (!(step > 0) || points > length)
     throw call.error("E_SHAPE", `frames of ${points} by ${step} in a signal of ${length}`);
   const frames = Math.floor((length - points) / step) + 1;
   const places = Array.from(
-    { length: frames * points },
+    { length: call.listed(frames * points, "elements of frames") },
     (_, i) => Math.floor(i / points) * step + (i % points),
   );
   const [batch, , parts] = signal.shape;
@@ -178,7 +188,8 @@ export function MelWeightMatrix(call: Call): Node {
   const dtype = call.constants.dtypeOf(code, call.where);
   const rows = Math.floor(points / 2) + 1;
   if (!(bins >= 0 && rows >= 1)) throw call.error("E_SHAPE", `${bins} bins of ${points} points`);
-  call.limit([int(rows), int(bins)]);
+  call.listed(bins, "the bins");
+  const length = call.listed(rows * bins, "weights of frequencies");
   const mel = (hertz: number): number => 2595 * Math.log10(1 + hertz / 700);
   const step = (mel(high) - mel(low)) / (bins + 2);
   const edges = Array.from({ length: bins + 2 }, (_, i) => {
@@ -191,8 +202,6 @@ export function MelWeightMatrix(call: Call): Node {
     if (row < centre) return row < left ? 0 : (row - left) / (centre - left);
     return row > right ? 0 : (right - row) / (right - centre);
   };
-  const values = Array.from({ length: rows * bins }, (_, i) =>
-    weight(Math.floor(i / bins), i % bins),
-  );
+  const values = Array.from({ length }, (_, i) => weight(Math.floor(i / bins), i % bins));
   return literal(call.g, dtype, [rows, bins], values);
 }

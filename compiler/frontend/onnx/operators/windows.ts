@@ -33,6 +33,14 @@ export interface Window {
 /** Places of a window that are written out. */
 const mostPlaces = 4096;
 
+/** Refuses windows without a place, and with more than are written out. */
+export function checkPlaces(call: Call, kernel: readonly number[]): void {
+  if (!kernel.every((extent) => extent > 0))
+    throw call.error("E_CONV", `a window of [${kernel.join(", ")}]`);
+  if (kernel.reduce((a, b) => a * b, 1) > mostPlaces)
+    throw call.unsupported(`a window of more than ${mostPlaces} places`);
+}
+
 /** @param kernel the window's extents, if the operator takes them from elsewhere */
 export function windowOf(call: Call, x: Node, kernel?: readonly number[]): Window {
   const { attrs } = call;
@@ -55,8 +63,7 @@ export function windowOf(call: Call, x: Node, kernel?: readonly number[]): Windo
     [...listed, ...strides, ...dilations].every((n) => n > 0) && pads.every((n) => n >= 0);
   if (rank === 0 || lengths.some((length) => length !== rank) || !legal)
     throw call.error("E_CONV", `window, strides, dilations or pads for ${rank} spatial axes`);
-  if (listed.reduce((a, b) => a * b, 1) > mostPlaces)
-    throw call.unsupported(`a window of more than ${mostPlaces} places`);
+  checkPlaces(call, listed);
   const spans = listed.map((extent, i) => (extent - 1) * dilations[i]! + 1);
   const same = sizes.map((size, i) => {
     const count = Math.ceil(size / strides[i]!);
