@@ -199,7 +199,7 @@ export class Scope {
   get(node: Expr, lane: number): Value {
     const home = this.homeOf(node, lane);
     if (home !== this) return home.get(node, Math.min(lane, home.lanes - 1));
-    const step = this.#stepOf(node);
+    const step = this.lane.step(node);
     const at = step === 0 ? 0 : lane;
     const memo = this.#memo.get(node) ?? [];
     this.#memo.set(node, memo);
@@ -258,14 +258,8 @@ export class Scope {
     return this;
   }
 
-  /** From lane to lane; unknown in an arm that only some lanes take: the first may not have read it. */
-  #stepOf(node: Expr): number | null {
-    const apart = this.#unconditional !== this && this.guard!.length > 1 && hasEffects(node);
-    return apart ? null : this.lane.step(node);
-  }
-
   #knows(node: Expr, lane: number): boolean {
-    const at = this.#stepOf(node) === 0 ? 0 : Math.min(lane, this.lanes - 1);
+    const at = this.lane.step(node) === 0 ? 0 : Math.min(lane, this.lanes - 1);
     return this.#memo.get(node)?.[at] !== undefined;
   }
 
