@@ -63,7 +63,7 @@ function render(desc: GemmDesc, config: SimtGemmConfig, target: Target): KernelT
     sharedBytes: work.shape.total,
   } as const;
   // Left alone, ptxas gives tiles of 16 accumulators all 255, and spills.
-  const mostRegisters = config.tm * config.tn <= 16 ? 168 : 255;
+  const mostRegisters = config.tm * config.tn <= 16 ? 224 : 255;
   return work.kernel.render("gemm/sm80-simt.ptx.hbs", launch, { ...view, mostRegisters });
 }
 
