@@ -6,6 +6,7 @@ import { failure } from "../../compiler/frontend/files/failure.testing.js";
 import {
   attr,
   encodeModel,
+  i64Tensor,
   node,
   type AttrSpec,
 } from "../../compiler/frontend/onnx/wire/encode.testing.js";
@@ -67,6 +68,29 @@ function scan(shape: readonly number[]): Uint8Array {
   return encodeModel({ opset: 8, graph });
 }
 
+/** A loop that applies a function to its state again and again. */
+function loop(rounds: number, nodes: number): Uint8Array {
+  const x = { name: "x", type: "f32" as const, shape: [2] };
+  const name = (i: number): string => (i === 0 ? "a" : i === nodes ? "b" : `s${i}`);
+  const chain = Array.from({ length: nodes }, (_, i) => node("Sin", [name(i)], [name(i + 1)]));
+  const body = {
+    nodes: [node("Identity", ["c"], ["d"]), ...chain],
+    inputs: [
+      { name: "i", type: "i64" as const, shape: [] },
+      { name: "c", type: "bool" as const, shape: [] },
+      { ...x, name: "a" },
+    ],
+    outputs: [{ name: "d" }, { name: "b" }],
+  };
+  const graph = {
+    nodes: [node("Loop", ["n", "", "x"], ["y"], { body: attr.graph(body) })],
+    initializers: [i64Tensor("n", [], [rounds])],
+    inputs: [x],
+    outputs: [{ name: "y" }],
+  };
+  return encodeModel({ opset: newest, graph });
+}
+
 /** The first version that has all of the operators below. */
 const newest = 27;
 
@@ -114,6 +138,7 @@ const cases: readonly (readonly [string, ReaderName, () => Uint8Array, code: str
     () => unary("Split", "f32", [0], { num_outputs: attr.int(2 ** 40) }),
     "E_SPLIT",
   ],
+  ["a loop of 2^14 rounds of 30 nodes", "onnx", () => loop(2 ** 14, 30), "E_LIMIT_FOLD"],
   ["a scan of elements of no axis", "onnx", () => scan([2]), "E_SHAPE"],
   ["a scan of 2^31 sequences", "onnx", () => scan([2 ** 31, 3]), "E_LIMIT_FOLD"],
   ["a softplus of integers", "onnx", () => unary("Softplus", "i8", [3], {}), "E_DTYPE"],

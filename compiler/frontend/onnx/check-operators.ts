@@ -6,6 +6,8 @@ import type { OnnxFunction, OnnxGraph, OnnxModel, OnnxNode } from "./wire/types.
 
 export const opsetRange = { min: 7, max: 28 } as const;
 export const mostNodes = 1_000_000;
+/** Nodes of functions and of subgraphs, counted each time that they are written out. */
+export const mostWritten = 262_144;
 /** Functions called by functions, and subgraphs within subgraphs. */
 export const deepestCalls = 100;
 

@@ -5,7 +5,13 @@ import type { GraphBuilder, Node } from "../../ir/graph.js";
 import { Attributes } from "./attributes.js";
 import { Call, type CallContext } from "./call.js";
 import { checkNames } from "./check-names.js";
-import { deepestCalls, functionKey, mostNodes, type Opsets } from "./check-operators.js";
+import {
+  deepestCalls,
+  functionKey,
+  mostNodes,
+  mostWritten,
+  type Opsets,
+} from "./check-operators.js";
 import type { Constants } from "./constants.js";
 import type { HostValues } from "./host-values.js";
 import { nodeLabel, quoted } from "./labels.js";
@@ -52,6 +58,8 @@ export interface ImporterOptions {
 export class GraphImporter {
   readonly #options: ImporterOptions;
   #count = 0;
+  /** Of these, nodes of functions and subgraphs, as often as they run. */
+  #written = 0;
 
   constructor(options: ImporterOptions) {
     this.#options = options;
@@ -93,8 +101,7 @@ export class GraphImporter {
   #nodes(nodes: readonly OnnxNode[], frame: Frame): void {
     for (const node of nodes) {
       const where = frame.prefix + nodeLabel(node);
-      if (++this.#count > mostNodes)
-        throw new FarrierError("E_LIMIT_NODES", `more than ${mostNodes} nodes`, { where });
+      this.#checkCount(frame, where);
       const inputs = node.inputs.map((name) =>
         name === "" ? undefined : this.#value(name, frame),
       );
@@ -106,6 +113,18 @@ export class GraphImporter {
           : this.#function(callee, resolved, inputs, frame, where);
       this.#define(node, outputs, frame, where);
     }
+  }
+
+  /** A short file can ask for any number of nodes by loops and functions: fewer of these are taken. */
+  #checkCount({ depth }: Frame, where: string): void {
+    if (++this.#count > mostNodes)
+      throw new FarrierError("E_LIMIT_NODES", `more than ${mostNodes} nodes`, { where });
+    if (depth > 0 && ++this.#written > mostWritten)
+      throw new FarrierError(
+        "E_LIMIT_FOLD",
+        `loops, branches and functions of more than ${mostWritten} nodes, written out`,
+        { where },
+      );
   }
 
   #value(name: string, { scope }: Frame): Node {

@@ -21,7 +21,7 @@ export function If(call: Call): readonly Node[] {
 }
 
 /** Rounds of a loop that are written out. */
-const mostTrips = 65_536;
+const mostTrips = 16_384;
 
 /** Written out, round by round: how many there are must be known. */
 export function Loop(call: Call): readonly Node[] {
