@@ -69,6 +69,11 @@ export function weightNodes(order: readonly Node[]): ReadonlySet<Node> {
   if (known !== undefined) return known;
   const weights = new Set<Node>();
   for (const node of order) {
+    // Most nodes of a large model: no need to remember them one by one.
+    if (node.op === "constant") {
+      weights.add(node);
+      continue;
+    }
     // A node depends on the same inputs in every graph.
     let own = isWeight.get(node);
     if (own === undefined)

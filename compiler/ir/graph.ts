@@ -163,10 +163,20 @@ export function usersOf(graph: Graph): ReadonlyMap<Node, readonly Node[]> {
   const known = userMaps.get(graph);
   if (known !== undefined) return known;
   const users = new Map<Node, Node[]>();
-  for (const node of topological(graph)) {
-    if (!users.has(node)) users.set(node, []);
-    for (const input of node.inputs) users.get(input)?.push(node);
+  // The tensors of a stack have one user, and one list of it, until one of them has another.
+  const shared = new Set<Node[]>();
+  const order = topological(graph);
+  for (const node of order) {
+    const only = [node];
+    if (node.inputs.length > 1) shared.add(only);
+    for (const input of node.inputs) {
+      const known = users.get(input);
+      if (known === undefined) users.set(input, only);
+      else if (shared.has(known)) users.set(input, [...known, node]);
+      else known.push(node);
+    }
   }
+  for (const node of order) if (!users.has(node)) users.set(node, []);
   userMaps.set(graph, users);
   return users;
 }
