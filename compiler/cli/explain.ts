@@ -72,20 +72,25 @@ function profileLines({ symbols, numerics, fusion }: Report): string[] {
   return [`${shapes}; numerics ${numerics}${fusion ? "" : "; fusion is off"}`];
 }
 
-/** What passes did to the first entry; the others get the same. */
+/** What each pass did to the first entry, or to the first that it changed: mostly they get the same. */
 function passLines(passes: readonly PassReport[]): string[] {
-  const first = passes.filter(({ entry }) => entry === passes[0]?.entry);
-  const changed = first.filter((pass) => pass.changed);
-  const idle = first.filter((pass) => !pass.changed);
+  const [first] = passes;
+  const names = [...new Set(passes.map(({ pass }) => pass))];
+  const changed = names.flatMap((name) => {
+    const found = passes.find(({ pass, changed: fired }) => pass === name && fired);
+    return found === undefined ? [] : [found];
+  });
+  const idle = names.filter((name) => !changed.some(({ pass }) => pass === name));
   return [
     "passes:",
-    ...changed.map(({ pass, before, after, operators }) => {
+    ...changed.map(({ entry, pass, before, after, operators }) => {
       const changes = Object.entries(operators).map(
         ([op, by]) => `${by > 0 ? "+" : ""}${by} ${op}`,
       );
-      return `  ${pass}: ${before} → ${after} operators (${changes.join(", ") || "same kinds"})`;
+      const place = entry === first?.entry ? "" : `, in ${entry}`;
+      return `  ${pass}${place}: ${before} → ${after} operators (${changes.join(", ") || "same kinds"})`;
     }),
-    ...(idle.length === 0 ? [] : [`  nothing to do: ${idle.map(({ pass }) => pass).join("; ")}`]),
+    ...(idle.length === 0 ? [] : [`  nothing to do: ${idle.join("; ")}`]),
   ];
 }
 

@@ -39,7 +39,10 @@ describe.each(["gpt2", "llama", "bert", "deepseek_v2"])("explain %s", (name) => 
     const text = explanation(report);
     for (const refusal of report.targets.flatMap((t) => t.entries).flatMap(refusalsOf))
       expect(text).toContain(refusal.text);
-    if (name === "deepseek_v2")
-      expect(text).toMatch(/no epilogue could take .*: .* \d+ elements? apart, .* are \d/);
+    if (name !== "deepseek_v2") return;
+    expect(text).toMatch(/no epilogue could take .*: .* \d+ elements? apart, .* are \d/);
+    // A step reads the latent; with many queries it would cost more.
+    const absorbed = "attention(q, c·K, c·V) => attention(q·Kᵀ, c, c)·V, in decode: ";
+    expect(text).toContain(absorbed);
   });
 });
