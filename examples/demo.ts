@@ -201,7 +201,7 @@ async function main(): Promise<number> {
     say();
     say(`Done in ${seconds(began)}. Your own model, from a Hugging Face directory:`);
     say(`  npx farrier compile path/to/model --target ${machine.targets.join(",")} -o my.farrier`);
-    say("  npx farrier generate my.farrier --prompt-ids 1,2,3");
+    say("  npx farrier generate my.farrier --prompt 'Once upon a time'");
     return good ? 0 : 1;
   } finally {
     clean();
