@@ -85,6 +85,8 @@ export class TargetAssembler {
   readonly #keys = new Map<string, number>();
   readonly #choices = new Map<string, Choice>();
   readonly #rendered = new Map<string, RenderedKernel>();
+  /** Whether the template of a choice takes any shape. */
+  readonly #general = new Map<string, boolean>();
   #count = 0;
   readonly #kernels = new Map<
     string,
@@ -146,13 +148,17 @@ export class TargetAssembler {
   #render(desc: KernelDesc, { like, whole }: PlanBox): RenderedKernel {
     const choice = this.#choose(desc, like);
     const { target } = this.made;
-    return this.#once(desc, choice.key, this.#rendered, () => {
-      const general = choice.template.candidates(desc, target).length > 0;
-      const rendered = renderKernel(
-        general ? desc : narrowedDesc(desc, whole.symbols),
-        target,
-        choice,
-      );
+    const general = this.#once(
+      desc,
+      choice.key,
+      this.#general,
+      () => choice.template.candidates(desc, target).length > 0,
+    );
+    // A text for a box alone is no text for another.
+    const key = general ? choice.key : `${choice.key} ${whole.key}`;
+    return this.#once(desc, key, this.#rendered, () => {
+      const own = general ? desc : narrowedDesc(desc, whole.symbols);
+      const rendered = renderKernel(own, target, choice);
       this.progress(++this.#count);
       return rendered;
     });
