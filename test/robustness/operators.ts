@@ -7,11 +7,15 @@ import {
   i64Tensor,
   node,
   zeroTensor,
-  type FunctionSpec,
-  type ModelSpec,
   type NodeSpec,
   type TensorSpec,
 } from "../../compiler/frontend/onnx/wire/encode.testing.js";
+import {
+  call,
+  inner,
+  levels,
+  owning,
+} from "../../compiler/frontend/onnx/wire/functions.testing.js";
 import { type Case, each, graph, graphOf, input, ints, negated, onnx, output } from "./case.js";
 
 const weights = [f32Tensor("w", [4, 3], new Array<number>(12).fill(1))];
@@ -21,32 +25,6 @@ const scale3 = f32Tensor("s", [3], [1, 2, 3]);
 const scalar = (name: string, value: number | bigint): TensorSpec => i64Tensor(name, [], [value]);
 const f32 = (name: string, ...values: readonly number[]): TensorSpec =>
   f32Tensor(name, [values.length], values);
-
-const call = (name: string): NodeSpec => ({ ...node(name, ["x"], ["y"]), domain: "own" });
-const inner = (name: string, nodes: readonly NodeSpec[]): FunctionSpec => ({
-  ...{ name, domain: "own", inputs: ["x"], outputs: ["y"], nodes },
-  opsets: { "": 21, own: 1 },
-});
-const owning = (functions: readonly FunctionSpec[], nodes: readonly NodeSpec[]): ModelSpec => ({
-  opset: { "": 21, own: 1 },
-  graph: graphOf(nodes),
-  functions,
-});
-
-/** Functions of ten calls of the level below. */
-const levels = Array.from({ length: 10 }, (_, level) =>
-  inner(
-    `f${level}`,
-    Array.from({ length: 10 }, (_, i) => ({
-      ...node(
-        level === 0 ? "Neg" : `f${level - 1}`,
-        [i === 0 ? "x" : `v${i}`],
-        [i === 9 ? "y" : `v${i + 1}`],
-      ),
-      ...(level === 0 ? {} : { domain: "own" }),
-    })),
-  ),
-);
 
 const layerNorm = (attrs: Parameters<typeof node>[3] = {}) => [
   node("LayerNormalization", ["x", "s"], ["y"], attrs),
@@ -319,9 +297,9 @@ const values: readonly Case[] = [
     52,
     "E_FUNC_RECURSION",
     "functions that call each other",
-    owning([inner("f", [call("g")]), inner("g", [call("f")])], [call("f")]),
+    owning([inner("f", [call("g")]), inner("g", [call("f")])], graphOf([call("f")])),
   ),
-  onnx(53, "E_LIMIT_NODES", "10^10 nodes of functions", owning(levels, [call("f9")]), {
+  onnx(53, "E_LIMIT_NODES", "10^10 nodes of functions", owning(levels, graphOf([call("f9")])), {
     says: /10000000000 nodes/,
   }),
   onnx(

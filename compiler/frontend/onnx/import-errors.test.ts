@@ -3,13 +3,13 @@ import { describe, expect, test } from "vitest";
 import { failure } from "../files/failure.testing.js";
 import { imported } from "./import.testing.js";
 import type { OnnxOptions } from "./import.js";
+import { call, inner, levels, owning } from "./wire/functions.testing.js";
 import {
   attr,
   f32Tensor,
   i64Tensor,
   node,
   zeroTensor,
-  type FunctionSpec,
   type GraphSpec,
   type ModelSpec,
   type NodeSpec,
@@ -48,36 +48,6 @@ const row = (
   model: { opset: 24, graph: graphOf(nodes, ...initializers) },
   ...(says && { says }),
 });
-
-const call = (name: string): NodeSpec => ({ ...node(name, ["x"], ["y"]), domain: "own" });
-const inner = (name: string, nodes: readonly NodeSpec[]): FunctionSpec => ({
-  name,
-  domain: "own",
-  inputs: ["x"],
-  outputs: ["y"],
-  opsets: { "": 21, own: 1 },
-  nodes,
-});
-const owning = (functions: readonly FunctionSpec[], nodes: readonly NodeSpec[]): ModelSpec => ({
-  opset: { "": 21, own: 1 },
-  graph: graphOf(nodes),
-  functions,
-});
-
-/** A function of ten calls of the level below. */
-const levels = Array.from({ length: 10 }, (_, level) =>
-  inner(
-    `f${level}`,
-    Array.from({ length: 10 }, (_, i) => ({
-      ...node(
-        level === 0 ? "Neg" : `f${level - 1}`,
-        [i === 0 ? "x" : `v${i}`],
-        [i === 9 ? "y" : `v${i + 1}`],
-      ),
-      ...(level === 0 ? {} : { domain: "own" }),
-    })),
-  ),
-);
 
 const negated = node("Neg", ["x"], ["y"]);
 
@@ -123,12 +93,12 @@ const models: readonly Row[] = [
   {
     name: "a function that calls itself",
     code: "E_FUNC_RECURSION",
-    model: owning([inner("f", [call("g")]), inner("g", [call("f")])], [call("f")]),
+    model: owning([inner("f", [call("g")]), inner("g", [call("f")])], graphOf([call("f")])),
   },
   {
     name: "functions that multiply",
     code: "E_LIMIT_NODES",
-    model: owning(levels, [call("f9")]),
+    model: owning(levels, graphOf([call("f9")])),
     says: /10000000000 nodes/,
   },
   {
