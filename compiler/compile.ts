@@ -6,7 +6,13 @@ import { checkPlace, hashedFile, writeBundle, type FileEntry } from "./bundle/wr
 import { machineFingerprint } from "./bundle/machine.js";
 import { TargetAssembler, type AssembledTarget } from "./bundle/assemble.js";
 import { SourceTable } from "./bundle/sources.js";
-import { bundleReport, PassLog, type Report, type ReportSource } from "./bundle/report.js";
+import {
+  bundleReport,
+  PassLog,
+  reportText,
+  type Report,
+  type ReportSource,
+} from "./bundle/report.js";
 import { weightFiles, sourcePolicy, type WeightFiles, type WeightsMode } from "./bundle/weights.js";
 import { compileC, type CompileOptions as NativeCompile } from "./codegen/c/compile.js";
 import { FarrierError } from "./errors.js";
@@ -293,7 +299,7 @@ function contentOf(
   built: NativeBuild | null,
   weights: WeightFiles,
 ): Parameters<typeof writeBundle>[1] {
-  const texts = new Map<string, string>([["report.json", `${JSON.stringify(report, null, 1)}\n`]]);
+  const texts = new Map<string, string>([["report.json", reportText(report)]]);
   for (const { files } of lowered.targets) for (const [name, text] of files) texts.set(name, text);
   return {
     plan,

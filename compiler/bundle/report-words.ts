@@ -50,6 +50,8 @@ export interface KernelWords {
   readonly epilogue: readonly string[];
   /** The part of the model that it is in, such as `model.layers.0.self_attn`. */
   readonly part: string | null;
+  /** The nodes that it computes. */
+  readonly nodes: ReadonlySet<Node>;
 }
 
 /** Which nodes the kernels of one entry compute. */
@@ -100,7 +102,8 @@ export class KernelNames {
       anchor === undefined ? this.#modulesIn(inside, reads) : this.#modulesOf(anchor, inside);
     const part = modules.length > 0 ? partOf(modules) : commonPart(this.#partsOf(reads));
     for (const buffer of writes) if (part !== null) this.#parts.set(buffer, part);
-    return { computes: headline(anchor, modules, part, epilogue), prologue, epilogue, part };
+    const computes = headline(anchor, modules, part, epilogue);
+    return { computes, prologue, epilogue, part, nodes: inside };
   }
 
   #nodesOf(buffer: Buffer): readonly Node[] {
@@ -166,7 +169,7 @@ function operands({ desc, buffers }: PlannedKernel, not: "read" | "write"): Buff
 }
 
 /** Arithmetic on positions and indices is not what a model computes. */
-function wordOf(node: Node): string | null {
+export function wordOf(node: Node): string | null {
   if (isNode(node, "map") && !isFloat(node.dtype)) return null;
   const word = words[node.op] as ((attrs: Node["attrs"]) => string) | null;
   return word === null ? null : word(node.attrs);

@@ -1,8 +1,10 @@
 /** `report.json`: what fused into what, what did not and why. `docs/report.md` describes the file. */
 import { FarrierError } from "../errors.js";
 import { weightNodes } from "../ir/cones.js";
-import { topological, type Graph } from "../ir/graph.js";
+import type { DType } from "../ir/dtype.js";
+import { topological, type Graph, type Node } from "../ir/graph.js";
 import type { Family } from "../kernel/desc.js";
+import { floorOf } from "../kernel/floor.js";
 import type { PlannedKernel } from "../kernel/memory.js";
 import type { Refusal } from "../kernel/limits.js";
 import {
@@ -12,9 +14,12 @@ import {
   type PartitionOptions,
 } from "../kernel/partition.js";
 import type { Target } from "../kernel/target.js";
+import { floorExpr, totalExpr, type FloorExpr } from "../plan/floor-expr.js";
+import { linesText } from "../plan/plan-text.js";
 import type { PlanSymbol } from "../plan/plan.js";
 import type { AssembledTarget } from "./assemble.js";
 import { largestBytes, leastBytes, temporaryBytes } from "./report-intermediates.js";
+import { operatorReports, type OperatorReport } from "./report-operators.js";
 import { whyStored } from "./report-why.js";
 import { KernelNames } from "./report-words.js";
 
@@ -67,6 +72,8 @@ export interface EntryReport {
     readonly least: number;
   };
   readonly kernels: readonly KernelReport[];
+  /** What the launches compute, operator by operator. */
+  readonly operators: readonly OperatorReport[];
   /** Every value that passes between kernels through memory, and why. */
   readonly values: readonly ValueReport[];
   /** Fusions that were tried and failed, equal ones once. */
@@ -88,6 +95,17 @@ export interface KernelReport {
   readonly epilogue: readonly string[];
   /** Values that it writes. */
   readonly writes: readonly string[];
+  readonly floor: FloorReport;
+}
+
+/** The least that a launch moves and computes, over symbols and the values of inputs. */
+export interface FloorReport {
+  /** Bytes. */
+  readonly read: FloorExpr;
+  readonly written: FloorExpr;
+  /** Multiplications and additions of its products, and the type of what is multiplied. */
+  readonly operations: FloorExpr;
+  readonly dtype: DType | null;
 }
 
 export interface ValueReport {
@@ -133,6 +151,10 @@ export function bundleReport(source: ReportSource): Report {
   };
 }
 
+/** The text of `report.json`: a line for each pass, kernel, operator and value. */
+export const reportText = (report: Report): string =>
+  linesText(report, (value) => "entries" in value || "kernels" in value);
+
 function targetReport(
   source: ReportSource,
   made: ReportSource["targets"][number],
@@ -162,7 +184,7 @@ function targetReport(
           before: before === null ? null : temporaryBytes(before),
           least: least.get(name)!,
         },
-        kernels: kernelReports(graph, own, made, name),
+        ...kernelReports(graph, own, made, name),
         values: valueReports(own),
         refusals: refusalReports(own.refusals),
       };
@@ -185,11 +207,14 @@ function kernelReports(
   { kernels }: Partition,
   { plans, kernels: rendered }: ReportSource["targets"][number],
   entry: string,
-): KernelReport[] {
-  const names = new KernelNames(graph, weightNodes(topological(graph)), kernels);
+): Pick<EntryReport, "kernels" | "operators"> {
+  const weights = weightNodes(topological(graph));
+  const names = new KernelNames(graph, weights, kernels);
   const steps = plans.entries[entry]!.at(-1)!.steps;
-  return kernels.map((kernel, index) => {
-    const { computes, prologue, epilogue } = names.of(kernel);
+  const computed: ReadonlySet<Node>[] = [];
+  const reports = kernels.map((kernel, index): KernelReport => {
+    const { computes, prologue, epilogue, nodes } = names.of(kernel);
+    computed.push(nodes);
     const number = steps[index]!.kernel;
     const written = kernel.buffers.filter(
       ({ place }, i) => kernel.desc.operands[i]!.access !== "read" && place !== "status",
@@ -202,8 +227,20 @@ function kernelReports(
       prologue,
       epilogue,
       writes: written.map(({ name }) => name),
+      floor: floorReport(kernel),
     };
   });
+  return { kernels: reports, operators: operatorReports(graph, weights, computed) };
+}
+
+function floorReport(kernel: PlannedKernel): FloorReport {
+  const { read, written, operations, dtype } = floorOf(kernel);
+  return {
+    read: floorExpr(read),
+    written: floorExpr(written),
+    operations: totalExpr(operations),
+    dtype,
+  };
 }
 
 function valueReports({ kernels, refusals }: Partition): ValueReport[] {

@@ -93,6 +93,8 @@ export interface GemmDesc extends KernelBase {
   readonly mExtent: Expr;
   /** How many of the rows there are: over batch, may load what only the device knows. */
   readonly rows?: Expr;
+  /** Where there are `rows`: how many those of the whole batch are together, over host symbols. */
+  readonly rowsInAll?: Expr;
   /** Logical columns. */
   readonly n: Expr;
   readonly nExtent: Expr;

@@ -62,7 +62,7 @@ export function lowerExpertMatmul(
     columns: weights.shape[2]!,
     rows,
     rowsOfA: x.shape.length === 2 ? [div(position, chosen.shape[1]!)] : rows,
-    present: sub(end, first),
+    present: { rows: sub(end, first), inAll: positions },
     weight: isWeight ? weights : null,
     matrix: inside(table(0, group), int(experts)),
     dtype: productType(context, node),

@@ -45,8 +45,8 @@ export interface Geometry {
   /** Coordinates of the leading axes and the row, in the product's shape and in that of A. */
   readonly rows: readonly Expr[];
   readonly rowsOfA: readonly Expr[];
-  /** Rows that there are, where that is known to the device only. */
-  readonly present: Expr | null;
+  /** Rows that there are, where that is known to the device only; how many the batch has in all. */
+  readonly present: { readonly rows: Expr; readonly inAll: Expr } | null;
   /** The weight as a matrix, or as a stack of them, if B is one. */
   readonly weight: Node | null;
   /** Which matrix of the stack, over batch. */
@@ -226,12 +226,12 @@ function lowerWith(
   const n = coord("n", order.count);
   const points = Array.from({ length: order.group }, (_, i): Point => {
     const value = reader.round(param(`acc${i}`, accumulate), node.dtype);
-    const guard = present === null ? null : lt(m, present);
+    const guard = present === null ? null : lt(m, present.rows);
     return { coords: [...rows, order.columnOf(n, i)], value, guard };
   });
   const stores = epilogue(context, node, exits, readerFor(context), points);
   const names = new OperandNames(context.memory);
-  names.collect({ stages, exprs: present === null ? [a] : [present, a], stores: [] });
+  names.collect({ stages, exprs: present === null ? [a] : [present.rows, a], stores: [] });
   const b = operandB(context, node, geometry, order, n);
   const packed = typeof b === "function" ? b(names) : null;
   if (typeof b !== "function") names.collect({ exprs: [b], stores: [] });
@@ -245,7 +245,7 @@ function lowerWith(
     batchExtents: geometry.batchExtents,
     m,
     mExtent: geometry.mExtent,
-    ...(present !== null && { rows: names.expr(present) }),
+    ...(present !== null && { rows: names.expr(present.rows), rowsInAll: present.inAll }),
     n,
     nExtent: order.count,
     k,

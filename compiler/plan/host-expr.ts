@@ -7,7 +7,7 @@ const hostOps = new Set<string>([
   ...["add", "sub", "mul", "div", "mod", "min", "max"],
   ...["select", "lt", "le", "eq", "ne"],
 ]);
-const isHostOp = (op: string): op is HostOp => hostOps.has(op);
+export const isHostOp = (op: string): op is HostOp => hostOps.has(op);
 
 /** @param symbol what stands for a symbol: its name, or a number where it is fixed */
 export function hostExpr(

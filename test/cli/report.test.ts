@@ -1,6 +1,6 @@
 /** What `report.json` says of graphs that are known, and of the fixtures. */
 import { describe, expect, it } from "vitest";
-import { bundleReport, type Report } from "../../compiler/bundle/report.js";
+import { bundleReport, reportText, type Report } from "../../compiler/bundle/report.js";
 import { leastBytes } from "../../compiler/bundle/report-intermediates.js";
 import { braced, numbered } from "../../compiler/bundle/report-words.js";
 import { lower } from "../../compiler/compile.js";
@@ -160,5 +160,27 @@ describe.each([
       const change = Object.values(pass.operators).reduce((sum, by) => sum + by, 0);
       expect(pass.after - pass.before).toBe(change);
     }
+  });
+});
+
+describe("operators of a fixture", () => {
+  it("are each computed by a launch, and come before those that take them", async () => {
+    const report = bundleReport(await lower(fixture("llama", "hf"), { weights: { kind: "none" } }));
+    const entry = report.targets[0]!.entries.find(({ name }) => name === "decode")!;
+    expect(entry.operators.filter(({ op }) => op === "attention")).toHaveLength(2);
+    entry.operators.forEach(({ inputs, launches }, number) => {
+      expect(launches.length).toBeGreaterThan(0);
+      for (const launch of launches) expect(launch).toBeLessThan(entry.launches);
+      for (const input of inputs) expect(input).toBeLessThan(number);
+    });
+  });
+
+  it("are written a line each", async () => {
+    const report = bundleReport(await lower(fixture("gpt2", "hf"), { weights: { kind: "none" } }));
+    const text = reportText(report);
+    expect(JSON.parse(text)).toEqual(JSON.parse(JSON.stringify(report)));
+    const { operators, kernels } = report.targets[0]!.entries[0]!;
+    const lines = text.split("\n").map((line) => line.replace(/,$/, ""));
+    for (const each of [...operators, ...kernels]) expect(lines).toContain(JSON.stringify(each));
   });
 });
