@@ -63,11 +63,13 @@ class Kernels:
     def launcher(self, step, tensors):
         """A call that launches `step` over `tensors` (by operand name)."""
         function = self.function(step)
-        values = [ctypes.c_uint64(tensors[name].data_ptr()) for name in step["operands"]]
+        workspace = [torch.zeros(size, dtype=torch.uint8, device="cuda") for size in step["workspace"]]
+        given = [tensors[name] for name in step["operands"]] + workspace
+        values = [ctypes.c_uint64(tensor.data_ptr()) for tensor in given]
         arguments = (ctypes.c_void_p * len(values))(*[ctypes.addressof(value) for value in values])
         shape = [ctypes.c_uint(x) for x in [*step["grid"], step["threads"], 1, 1, step["sharedBytes"]]]
 
-        def launch(kept=(values, tensors)):
+        def launch(kept=(values, given)):
             stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
             self.check(self.cuda.cuLaunchKernel(function, *shape, stream, arguments, None))
 

@@ -19,6 +19,7 @@ import {
 } from "../../compiler/kernel/family.js";
 import { targetNamed, type Target } from "../../compiler/kernel/target.js";
 import { renderKernel } from "../../compiler/bundle/select.js";
+import type { Expr } from "../../compiler/scalar/expr.js";
 import { evaluateExpr } from "../../compiler/scalar/evaluate.js";
 import { sm80MmaAttention } from "../../templates/attention/sm80-mma.js";
 import { sm80MmaGemm } from "../../templates/gemm/sm80-mma.js";
@@ -38,6 +39,8 @@ interface Step {
   readonly threads: number;
   readonly sharedBytes: number;
   readonly operands: readonly string[];
+  /** Bytes of each part of the workspace: passed after the operands, zero at first. */
+  readonly workspace: readonly number[];
 }
 
 interface Variant {
@@ -51,14 +54,19 @@ function step(desc: KernelDesc, kernel: KernelText, config: string): Step {
   const file = `${createHash("sha256").update(kernel.text).digest("hex").slice(0, 16)}.ptx.gz`;
   writeFileSync(join(folder, file), gzipSync(kernel.text));
   const { grid, threads, sharedBytes } = kernel.launch;
+  const number = (extent: Expr): number => Number(evaluateExpr([extent], {})[0]);
+  const { partials, tickets } = kernel.workspace ?? {};
   return {
     file,
     entry: /\.entry (\w+)/.exec(kernel.text)?.[1] ?? kernelNamePlaceholder,
     config,
-    grid: grid.map((extent) => Number(evaluateExpr([extent], {})[0])),
+    grid: grid.map(number),
     threads,
     sharedBytes,
     operands: desc.operands.map(({ name }) => name),
+    workspace: [partials, tickets].flatMap((extent) =>
+      extent === undefined ? [] : [4 * number(extent)],
+    ),
   };
 }
 

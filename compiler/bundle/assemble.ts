@@ -209,6 +209,7 @@ export class TargetAssembler {
     refOf: (buffer: Buffer) => BufferRef,
     box: PlanBox,
     symbol?: (name: string, max: number) => HostExpr,
+    workspace: readonly BufferRef[] = [],
   ): KernelStep {
     const rendered = this.#render(kernel.desc, box);
     const { launch } = rendered;
@@ -216,7 +217,7 @@ export class TargetAssembler {
     return {
       kind: "kernel",
       kernel: this.#kernelIndex(rendered),
-      buffers: kernel.buffers.map(refOf),
+      buffers: [...kernel.buffers.map(refOf), ...workspace],
       scalars: rendered.scalars.map(host),
       ...(launch.kind === "gpu"
         ? { grid: [host(launch.grid[0]), host(launch.grid[1]), host(launch.grid[2])] as const }
@@ -235,7 +236,25 @@ export class TargetAssembler {
       known.set(key, size);
       return size;
     };
-    const arena = planArena(lifetimes(partition.kernels, bytes));
+    const workspaces = partition.kernels.map(({ desc }) =>
+      workspaceSize(this.#render(desc, box), symbols),
+    );
+    const arena = planArena([
+      ...lifetimes(partition.kernels, bytes),
+      ...workspaces.flatMap((size, step) =>
+        size === null ? [] : [{ id: scratch(step), bytes: size.bytes, first: step, last: step }],
+      ),
+    ]);
+    const tickets = Math.max(0, ...workspaces.map((size) => size?.tickets ?? 0));
+    const workspaceOf = (step: number): BufferRef[] => {
+      const size = workspaces[step];
+      if (size === null || size === undefined) return [];
+      const { bytes, tickets: count } = size;
+      return [
+        { kind: "arena", offset: arena.offsets.get(scratch(step))!, bytes },
+        { kind: "tickets", count },
+      ];
+    };
     const inputs = graph.inputs.map((node) => node.attrs.name);
     const outputs = partition.outputs.map((buffer) => buffer.id);
     const refOf = (buffer: Buffer): BufferRef => {
@@ -259,7 +278,10 @@ export class TargetAssembler {
     return {
       box: box.whole.box,
       arenaBytes: arena.bytes,
-      steps: partition.kernels.map((kernel) => this.#step(kernel, refOf, box)),
+      ...(tickets > 0 && { tickets }),
+      steps: partition.kernels.map((kernel, step) =>
+        this.#step(kernel, refOf, box, undefined, workspaceOf(step)),
+      ),
     };
   }
 
@@ -306,6 +328,19 @@ export class TargetAssembler {
       ),
     };
   }
+}
+
+/** The arena's name for what the blocks of a step leave for each other. */
+const scratch = (step: number): string => `scratch:${step}`;
+
+/** What a kernel's workspace needs at most in a box. */
+function workspaceSize(
+  { workspace }: RenderedKernel,
+  box: ReadonlyMap<Expr, Expr>,
+): { readonly bytes: number; readonly tickets: number } | null {
+  if (workspace === undefined) return null;
+  const [partials, tickets] = substitute([workspace.partials, workspace.tickets], box);
+  return { bytes: 4 * rangeOf(partials!).max, tickets: rangeOf(tickets!).max };
 }
 
 /** From the first step that touches a temporary to the last. */

@@ -61,14 +61,11 @@ const templates: { readonly [L in Target["language"]]: Candidates } = {
   },
 };
 
-export interface RenderedKernel {
+export interface RenderedKernel extends KernelText {
   readonly family: Family;
   /** Function name: the family and a hash of the text, so that equal texts have equal names. */
   readonly symbol: string;
-  readonly text: string;
   readonly config: string;
-  readonly scalars: KernelText["scalars"];
-  readonly launch: KernelText["launch"];
 }
 
 /** A template and its configuration for a description. */
@@ -98,8 +95,9 @@ export function renderKernel(
   target: Target,
   { template, config } = chooseKernel(desc, target),
 ): RenderedKernel {
-  const { text, scalars, launch } = template.render(desc, config, target);
-  requireGoodPtx(desc, { text, scalars, launch }, target);
+  const made = template.render(desc, config, target);
+  const { text, ...call } = made;
+  requireGoodPtx(desc, made, target);
   const hash = createHash("sha256").update(text).digest("hex").slice(0, 12);
   const symbol = `${desc.family}_${hash}`;
   return {
@@ -107,7 +105,6 @@ export function renderKernel(
     symbol,
     text: text.replaceAll(kernelNamePlaceholder, symbol),
     config: JSON.stringify(config),
-    scalars,
-    launch,
+    ...call,
   };
 }

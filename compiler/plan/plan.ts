@@ -80,7 +80,9 @@ export type BufferRef =
   | { readonly kind: "output"; readonly index: number }
   | { readonly kind: "state"; readonly index: number }
   /** The i32 status word of the run. */
-  | { readonly kind: "status" };
+  | { readonly kind: "status" }
+  /** The first `count` of the plan's tickets. */
+  | { readonly kind: "tickets"; readonly count: number };
 
 /**
  * One step. A kernel's arguments are the addresses of `buffers`, in order, then `scalars`, each 64 bits.
@@ -103,6 +105,8 @@ export interface Plan {
   /** Ranges of symbols for which this plan is right; symbols left out are free. */
   readonly box: Readonly<Record<string, readonly [number, number]>>;
   readonly arenaBytes: number;
+  /** u32 counters for steps whose blocks meet: zero before the first step, and left zero by each. */
+  readonly tickets?: number;
   readonly steps: readonly Step[];
 }
 

@@ -19,6 +19,7 @@ import {
 } from "../../compiler/codegen/ptx/mma-copy.js";
 import { chunkElements, type TileLayout } from "../../compiler/codegen/ptx/mma-layout.js";
 import { slope } from "../../compiler/codegen/ptx/mma-score.js";
+import { keyPart, workspaceOf, type KeyPart } from "./sm80-mma-parts.js";
 import type { AttentionShape, AttentionSources } from "./sm80-mma-shape.js";
 
 /** The query of a row and its head within the key head. */
@@ -50,6 +51,8 @@ export class AttentionBlock {
   readonly limit: Value;
   readonly keyStart: Value;
   readonly keyEnd: Value;
+  /** Which part of the keys the block has, where they are divided. */
+  readonly part: KeyPart | null;
 
   constructor(
     readonly desc: AttentionDesc,
@@ -59,7 +62,8 @@ export class AttentionBlock {
   ) {
     if (!isHalf(desc.dtype)) throw bug(`mma.sync multiplies no ${desc.dtype}`);
     this.dtype = desc.dtype;
-    this.kernel = new PtxKernel(desc.operands, target);
+    const { split } = shape.config;
+    this.kernel = new PtxKernel(desc.operands, target, split ? workspaceOf(desc, shape) : null);
     this.setup = this.kernel.section();
     this.root = Scope.root(this.kernel);
     this.tile = this.root.child({ block: this.setup });
@@ -73,14 +77,15 @@ export class AttentionBlock {
         .bind(desc.g, this.kernel.special("%ctaid.y"));
       // The last rows of a causal mask see the most keys: they start first.
       const tiles = b.inRegister(extentValue(this.root, blocksOf(this.rowExtent, shape.bm), "s32"));
-      const index = integer(b, "sub", integer(b, "sub", tiles, 1), this.kernel.special("%ctaid.x"));
+      const own = (): Value =>
+        integer(b, "sub", integer(b, "sub", tiles, 1), this.kernel.special("%ctaid.x"));
       return {
         thread,
         lane: integer(b, "and", thread, 31),
         warpM: warpsM === 1 ? null : integer(b, "mod", warp, warpsM),
         warpK: warpsK === 1 ? null : integer(b, "div", warp, warpsM),
         shared: b.op("mov.u32", "s32", sharedSymbol),
-        row0: integer(b, "mul", index, shape.bm),
+        row0: split ? b.op("mov.b32", "s32", 0) : integer(b, "mul", own(), shape.bm),
       };
     });
     ({
@@ -98,8 +103,8 @@ export class AttentionBlock {
     this.firstQuery = range.first;
     this.lastQuery = range.last;
     this.limit = range.limit;
-    this.keyStart = range.start;
-    this.keyEnd = range.end;
+    this.part = split ? b.into(this.setup, () => keyPart(this, range.start, range.end)) : null;
+    ({ start: this.keyStart, end: this.keyEnd } = this.part ?? range);
   }
 
   get rowExtent(): Expr {

@@ -1,11 +1,7 @@
 /** After the last key: warps that share rows are merged in order, sums divide, results are stored. */
 import { param } from "../../compiler/codegen/expressions.js";
 import { address, immediate, type Block, type Value } from "../../compiler/codegen/ptx/builder.js";
-import {
-  binaryInstruction,
-  ptx,
-  unaryInstruction,
-} from "../../compiler/codegen/ptx/instructions.js";
+import { binaryInstruction, ptx } from "../../compiler/codegen/ptx/instructions.js";
 import { integer } from "../../compiler/codegen/ptx/mma.js";
 import {
   emitStagedStores,
@@ -13,6 +9,7 @@ import {
   stagedLanes,
 } from "../../compiler/codegen/ptx/mma-staged.js";
 import { overLanes } from "../../compiler/codegen/ptx/mma-stats.js";
+import { emitJoin } from "./sm80-mma-parts.js";
 import type { AttentionSteps, LaneRow } from "./sm80-mma-steps.js";
 
 const [add, mul, max] = [
@@ -20,12 +17,13 @@ const [add, mul, max] = [
   binaryInstruction.mul.f32!,
   binaryInstruction.max.f32!,
 ];
-const exp2 = unaryInstruction.exp2.f32!;
 
 export interface FinishBlocks {
   /** Maxima and sums of the warps, read back after a barrier. */
   readonly publish: Block;
   readonly scale: Block;
+  /** Parts of the keys become one, in the last block. */
+  readonly join: Block | null;
   readonly before: Block;
   readonly rows: Block;
 }
@@ -37,6 +35,7 @@ export function emitFinish(steps: AttentionSteps): FinishBlocks {
   const blocks = {
     publish: kernel.section(),
     scale: kernel.section(),
+    join: block.part === null ? null : emitJoin(steps, block.part),
     before: kernel.section(),
     rows: kernel.section(),
   };
@@ -44,11 +43,14 @@ export function emitFinish(steps: AttentionSteps): FinishBlocks {
     steps.rows.flat().map((row) => overLanes(b, add, row.sum, [2, 1])),
   );
   const merged = shape.config.warpsK > 1;
-  const slot = b.into(blocks.publish, () => (merged ? publish(steps, sums) : null));
+  const { split } = shape.config;
+  const slot = b.into(blocks.publish, () => (merged || split ? publish(steps, sums) : null));
   b.into(blocks.scale, () => {
     steps.rows.flat().forEach((row, index) => {
       const factor =
-        slot === null ? reciprocal(steps, sums[index]!) : mergedFactor(steps, row, slot, index);
+        slot === null || !merged
+          ? reciprocal(steps, sums[index]!)
+          : mergedFactor(steps, row, slot, index);
       const [tile, half] = [index >> 1, index & 1];
       for (const acc of steps.output[tile]!)
         for (const x of acc.slice(2 * half, 2 * half + 2)) b.line(mul, x, x, factor);
@@ -71,7 +73,7 @@ export function emitFinish(steps: AttentionSteps): FinishBlocks {
 }
 
 /** 1 / sum; 0 where every key was masked. */
-function reciprocal(steps: AttentionSteps, sum: Value): Value {
+export function reciprocal(steps: AttentionSteps, sum: Value): Value {
   const { b } = steps.block.kernel;
   const empty = b.op(ptx.setp("eq", "f32"), "pred", sum, immediate(0, "f32"));
   const inverse = b.op(binaryInstruction.div.f32!, "f32", immediate(1, "f32"), sum);
@@ -87,7 +89,8 @@ function publish(steps: AttentionSteps, sums: readonly Value[]): Value {
   if (warpM !== null)
     row = integer(b, "add", row, integer(b, "mul", warpM, 16 * shape.config.tilesM));
   const slot = b.op("mad.lo.s32", "s32", row, 8, integer(b, "add", shared, shape.mergeOffset));
-  const own = integer(b, "add", slot, integer(b, "mul", warpK!, shape.bm * 8));
+  const own =
+    warpK === null ? slot : integer(b, "add", slot, integer(b, "mul", warpK, shape.bm * 8));
   const leader = b.op(ptx.setp("eq", "s32"), "pred", integer(b, "and", lane, 3), 0);
   steps.rows.flat().forEach(({ top }, index) => {
     b.lineIf(
@@ -102,6 +105,17 @@ function publish(steps: AttentionSteps, sums: readonly Value[]): Value {
 
 /** What this warp's part of a row weighs in the whole, the sum of all warps' parts divided out. */
 function mergedFactor(steps: AttentionSteps, row: LaneRow, slot: Value, index: number): Value {
+  const { b } = steps.block.kernel;
+  const { top, sum } = mergedRow(steps, slot, index * 64);
+  return b.op(mul, "f32", steps.weight(row.top, steps.shift(top)), reciprocal(steps, sum));
+}
+
+/** Maximum and sum of a row over the warps that share it, published `offset` bytes from `slot`. */
+function mergedRow(
+  steps: AttentionSteps,
+  slot: Value,
+  offset: number,
+): { readonly top: Value; readonly sum: Value } {
   const { shape, kernel } = steps.block;
   const { b } = kernel;
   const parts = Array.from({ length: shape.config.warpsK }, (_, warp) => {
@@ -109,7 +123,7 @@ function mergedFactor(steps: AttentionSteps, row: LaneRow, slot: Value, index: n
     b.line(
       ptx.loadShared("f32", 2),
       `{${top.text}, ${sum.text}}`,
-      address(slot, warp * shape.bm * 8 + index * 64),
+      address(slot, warp * shape.bm * 8 + offset),
     );
     return { top, sum };
   });
@@ -117,12 +131,20 @@ function mergedFactor(steps: AttentionSteps, row: LaneRow, slot: Value, index: n
     .slice(1)
     .reduce((best, part) => b.op(max, "f32", best, part.top), parts[0]!.top);
   const shift = steps.shift(top);
-  const weight = (own: Value): Value =>
-    b.op(exp2, "f32", b.op(ptx.fma.f32!, "f32", own, steps.factor, shift));
-  const total = parts
-    .map((part) => b.op(mul, "f32", part.sum, weight(part.top)))
+  const sum = parts
+    .map((part) => b.op(mul, "f32", part.sum, steps.weight(part.top, shift)))
     .reduce((sum, part) => b.op(add, "f32", sum, part));
-  return b.op(mul, "f32", weight(row.top), reciprocal(steps, total));
+  return { top, sum };
+}
+
+/** Maximum and sum of row `row` of the block, once they are published. */
+export function publishedRow(
+  steps: AttentionSteps,
+  row: Value,
+): { readonly top: Value; readonly sum: Value } {
+  const { shared, shape, kernel } = steps.block;
+  const place = integer(kernel.b, "add", shared, shape.mergeOffset);
+  return mergedRow(steps, kernel.b.op("mad.lo.s32", "s32", row, 8, place), 0);
 }
 
 function emitStores(steps: AttentionSteps, before: Block, rows: Block): void {
@@ -131,7 +153,11 @@ function emitStores(steps: AttentionSteps, before: Block, rows: Block): void {
   const { b } = kernel;
   const lanes = stagedLanes(shape.width, shape.bm, 1, shape.threads, 8);
   emitStagedStores(b, before, rows, {
-    layout: { stride: shape.stagedStride, rows: shape.bm, slices: shape.config.warpsK },
+    layout: {
+      stride: shape.stagedStride,
+      rows: shape.bm,
+      slices: shape.config.split ? 1 : shape.config.warpsK,
+    },
     base: shared,
     thread,
     threads: shape.threads,

@@ -6,6 +6,7 @@ import { constValue, mul, rangeOf } from "../../compiler/codegen/expressions.js"
 import { fits32 } from "../../compiler/codegen/ptx/expr.js";
 import { isHalf } from "../../compiler/codegen/ptx/mma.js";
 import { copySource, type CopySource } from "../../compiler/codegen/ptx/mma-copy.js";
+import { fewBlocks, partsOf } from "./sm80-mma-parts.js";
 import {
   stagedStride,
   tileBytes,
@@ -25,6 +26,8 @@ export interface Sm80MmaAttentionConfig {
   readonly stages: number;
   /** Query fragments stay in registers, or are read again at every step. */
   readonly keepQueries: boolean;
+  /** Keys are divided among the blocks of the grid: see `sm80-mma-parts.ts`. */
+  readonly split: boolean;
 }
 
 export interface AttentionShape {
@@ -43,8 +46,10 @@ export interface AttentionShape {
   readonly valuesOffset: number;
   readonly stageBytes: number;
   readonly stagedStride: number;
-  /** Maxima and sums of the warps that share rows. */
+  /** Maxima and sums of the warps that share rows, or of the parts. */
   readonly mergeOffset: number;
+  /** What the last part to arrive is told by. */
+  readonly flagOffset: number;
   readonly sharedBytes: number;
 }
 
@@ -73,7 +78,7 @@ export function attentionShape(
   desc: AttentionDesc,
   config: Sm80MmaAttentionConfig,
 ): AttentionShape {
-  const { tilesM, warpsM, warpsK, bn, stages } = config;
+  const { tilesM, warpsM, warpsK, bn, stages, split } = config;
   const [depth, width] = [literal(desc.extents.d), literal(desc.extents.e)];
   const bm = 16 * tilesM * warpsM;
   const queries = tileLayout(bm, chunksOf(depth));
@@ -86,6 +91,7 @@ export function attentionShape(
     keysOffset + stages * stageBytes,
     Math.ceil((warpsK * bm * stride * 4) / 128) * 128,
   );
+  const flagOffset = mergeOffset + (warpsK > 1 || split ? warpsK * bm * 8 : 0);
   return {
     config,
     threads: warpsM * warpsK * 32,
@@ -101,7 +107,8 @@ export function attentionShape(
     stageBytes,
     stagedStride: stride,
     mergeOffset,
-    sharedBytes: mergeOffset + (warpsK > 1 ? warpsK * bm * 8 : 0),
+    flagOffset,
+    sharedBytes: flagOffset + (split ? 16 : 0),
   };
 }
 
@@ -137,7 +144,11 @@ export function residentBlocks(shape: AttentionShape): number {
   return Math.max(1, Math.min(byShared, byRegisters));
 }
 
-function* configurations(depth: number): Generator<Sm80MmaAttentionConfig> {
+function* configurations(
+  depth: number,
+  rows: number,
+  few: boolean,
+): Generator<Sm80MmaAttentionConfig> {
   for (const [tilesM, warpsM, warpsK] of [
     [1, 1, 2],
     [1, 1, 4],
@@ -153,7 +164,10 @@ function* configurations(depth: number): Generator<Sm80MmaAttentionConfig> {
     for (const bn of [...(depth > deep ? [16] : []), 32, 64, 128])
       for (const stages of [2, 3, 4, 5])
         for (const keepQueries of [true, false])
-          if ((bn / warpsK) % 16 === 0) yield { tilesM, warpsM, warpsK, bn, stages, keepQueries };
+          if ((bn / warpsK) % 16 === 0) {
+            const split = few && rows <= 16 * tilesM * warpsM;
+            yield { tilesM, warpsM, warpsK, bn, stages, keepQueries, split };
+          }
 }
 
 /** Estimated cycles of the slowest multiprocessor. */
@@ -163,9 +177,10 @@ function estimate(desc: AttentionDesc, shape: AttentionShape): number {
     Math.min(cap, rangeOf(extent).max);
   const rows = size(mul(extents.q, extents.r), 2 ** 20);
   const heads = size(mul(extents.b, extents.g), 2 ** 20);
-  const keys = Math.max(64, size(extents.k, 32768));
   const { bm, threads, config } = shape;
-  const blocks = Math.ceil(rows / bm) * heads;
+  const parts = config.split ? rangeOf(partsOf(desc)).max : 1;
+  const keys = Math.max(64, Math.ceil(size(extents.k, 32768) / parts));
+  const blocks = Math.ceil(rows / bm) * Math.max(heads, config.split ? 2 * multiprocessors : 0);
   const rounds = Math.ceil(blocks / multiprocessors);
   const resident = Math.min(residentBlocks(shape), rounds);
   const steps = Math.ceil(keys / config.bn);
@@ -193,7 +208,8 @@ export function attentionCandidates(
   if (unsupported(desc, target)) return [];
   const limit = target.sharedBytes ?? 48 * 1024;
   const scored: { config: Sm80MmaAttentionConfig; cycles: number }[] = [];
-  for (const config of configurations(constValue(desc.extents.d)!)) {
+  const rows = rangeOf(mul(desc.extents.q, desc.extents.r)).max;
+  for (const config of configurations(constValue(desc.extents.d)!, rows, fewBlocks(desc))) {
     const shape = attentionShape(desc, config);
     if (
       shape.sharedBytes > limit ||

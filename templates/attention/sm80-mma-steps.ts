@@ -386,10 +386,8 @@ export class AttentionSteps {
     const own = scores.slice(1).reduce((top, x) => b.op(f32.max, "f32", top, x), scores[0]!);
     const top = b.op(f32.max, "f32", row.top, overLanes(b, f32.max, own, quad));
     const shift = this.shift(top);
-    const again = b.op(f32.exp2, "f32", b.op(f32.fma, "f32", row.top, this.factor, shift));
-    const weights = scores.map((x) =>
-      b.op(f32.exp2, "f32", b.op(f32.fma, "f32", x, this.factor, shift)),
-    );
+    const again = this.weight(row.top, shift);
+    const weights = scores.map((x) => this.weight(x, shift));
     const sums = weights.slice(1).reduce((sum, x) => b.op(f32.add, "f32", sum, x), weights[0]!);
     b.line(f32.fma, row.sum, row.sum, again, sums);
     b.line("mov.f32", row.top, top);
@@ -403,6 +401,12 @@ export class AttentionSteps {
     const empty = b.op(ptx.setp("eq", "f32"), "pred", top, minusInfinity);
     const scaled = b.op(f32.mul, "f32", top, this.factor);
     return b.op(f32.neg, "f32", b.op("selp.f32", "f32", immediate(0, "f32"), scaled, empty));
+  }
+
+  /** What a score weighs beside the maximum that `shift` is made of. */
+  weight(score: Value, shift: Value): Value {
+    const { b } = this.block.kernel;
+    return b.op(f32.exp2, "f32", b.op(f32.fma, "f32", score, this.factor, shift));
   }
 
   /** output += weights · values */

@@ -15,6 +15,7 @@ import {
   residentBlocks,
   type Sm80MmaAttentionConfig,
 } from "./sm80-mma-shape.js";
+import { partsOf } from "./sm80-mma-parts.js";
 import { AttentionSteps } from "./sm80-mma-steps.js";
 
 /** Holes of `sm80-mma.ptx.hbs` besides the kernel's header. */
@@ -32,6 +33,8 @@ interface AttentionView {
   readonly more: string;
   readonly publish: string[];
   readonly scale: string[];
+  readonly split: boolean;
+  readonly join: string[];
   readonly columns: string[];
   readonly rows: string[];
 }
@@ -56,12 +59,18 @@ function render(desc: AttentionDesc, config: Sm80MmaAttentionConfig, target: Tar
     more: more.text,
     publish: finish.publish.lines(),
     scale: finish.scale.lines(),
+    split: finish.join !== null,
+    join: finish.join?.lines() ?? [],
     columns: finish.before.lines(),
     rows: finish.rows.lines(),
   };
   const launch = {
     kind: "gpu",
-    grid: [blocksOf(block.rowExtent, shape.bm), desc.extents.g, desc.extents.b],
+    grid: [
+      config.split ? partsOf(desc) : blocksOf(block.rowExtent, shape.bm),
+      desc.extents.g,
+      desc.extents.b,
+    ],
     threads: shape.threads,
     sharedBytes: shape.sharedBytes,
   } as const;

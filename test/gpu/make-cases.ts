@@ -8,9 +8,9 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as zlib from "node:zlib";
 import { byteSize } from "../../compiler/ir/dtype.js";
-import { kernelNamePlaceholder } from "../../compiler/kernel/family.js";
+import { kernelNamePlaceholder, type KernelText } from "../../compiler/kernel/family.js";
 import { writeElements } from "../../compiler/scalar/elements.js";
-import { hostValue, tensorOf, type GpuCase } from "./cases/case.js";
+import { hostValue, tensorOf, workspaceBytes, type GpuCase } from "./cases/case.js";
 import { allCases } from "./cases/registry.js";
 
 const [folder = "build/gpu-cases", filter = ""] = process.argv.slice(2);
@@ -55,6 +55,33 @@ function operandsOf(test: GpuCase): object[] {
   });
 }
 
+/** Tickets must be zero again after the run; what is left in the partials is nobody's business. */
+function workspaceOf(test: GpuCase, kernel: KernelText): object[] {
+  const made = workspaceBytes(kernel, test.symbols);
+  if (made === null) return [];
+  const { partials, tickets } = made;
+  const common = { expected: null, access: "readwrite" };
+  return [
+    {
+      ...common,
+      name: "partials",
+      dtype: "f32",
+      elements: partials.length / 4,
+      bytes: partials.length,
+      fill: null,
+      scratch: true,
+    },
+    {
+      ...common,
+      name: "tickets",
+      dtype: "u32",
+      elements: tickets.length / 4,
+      bytes: tickets.length,
+      fill: { kind: "values", ...keep(tickets) },
+    },
+  ];
+}
+
 function describe(test: GpuCase): object {
   const kernel = test.kernel();
   if (kernel.launch.kind !== "gpu") throw new Error(`${test.name} is no GPU kernel`);
@@ -68,7 +95,7 @@ function describe(test: GpuCase): object {
     threads: kernel.launch.threads,
     sharedBytes: kernel.launch.sharedBytes,
     scalars: kernel.scalars.map((scalar) => hostValue(scalar, test.symbols)),
-    operands: operandsOf(test),
+    operands: [...operandsOf(test), ...workspaceOf(test, kernel)],
     tolerance: test.tolerance,
   };
 }

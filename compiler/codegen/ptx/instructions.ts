@@ -220,6 +220,10 @@ export const ptx = {
   storeShared: (suffix: string, width: number) => `st.shared${vectorSuffix(width)}.${suffix}`,
   /** Without a result, in any order: integers only. */
   reduceShared: (op: "add", type: "u32") => `red.shared.${op}.${type}`,
+  /** The value before, by a thread that sees what other blocks wrote before they arrived. */
+  arrive: "atom.global.acq_rel.gpu.add.u32",
+  /** What this thread wrote is seen by whoever meets it afterwards, on any multiprocessor; and the reverse. */
+  fence: "fence.acq_rel.gpu;",
   loadParam: "ld.param.u64",
   toGlobal: "cvta.to.global.u64",
   /** Copies to shared memory of 16 bytes bypass L1; smaller ones cannot. The last operand zero-fills. */

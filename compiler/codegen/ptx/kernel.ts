@@ -1,12 +1,12 @@
 /**
  * One kernel under construction: its parameters, its operands' addresses and the sections of its
- * text. Parameters are 8 bytes each: the operands' addresses in order, then the host's scalars.
+ * text. Parameters are 8 bytes each: the addresses of operands and workspace in order, then the host's scalars.
  */
 import { FarrierError, bug } from "../../errors.js";
 import type { DType } from "../../ir/dtype.js";
 import type { Operand } from "../../kernel/desc.js";
 import { statusOperand } from "../../kernel/desc.js";
-import type { KernelText, Launch } from "../../kernel/family.js";
+import { addressesOf, type KernelText, type Launch, type Workspace } from "../../kernel/family.js";
 import type { Target } from "../../kernel/target.js";
 import type { Expr } from "../../scalar/expr.js";
 import { renderTemplate, type View } from "../render.js";
@@ -32,13 +32,16 @@ export class PtxKernel {
   readonly #scalars = new HostScalars();
   readonly #scalarValues = new Map<string, Value>();
   readonly #operandCount: number;
+  readonly #workspace: Pick<KernelText, "workspace">;
 
-  constructor(operands: readonly Operand[], target: Target) {
+  constructor(operands: readonly Operand[], target: Target, workspace: Workspace | null = null) {
     this.target = target;
     this.entry = this.b.block.section();
-    this.#operandCount = operands.length;
+    this.#workspace = workspace === null ? {} : { workspace };
+    const addresses = addressesOf({ operands }, this.#workspace);
+    this.#operandCount = addresses.length;
     this.b.into(this.entry, () => {
-      operands.forEach((operand, index) => this.#declare(operand, index));
+      addresses.forEach((operand, index) => this.#declare(operand, index));
     });
   }
 
@@ -122,7 +125,7 @@ export class PtxKernel {
   /** Renders `template` with the common holes and `view`'s. */
   render(template: string, launch: Launch & { kind: "gpu" }, view: View): KernelText {
     const text = renderTemplate(template, { ...this.#header(launch), ...view });
-    return { text, scalars: this.#scalars.list(), launch };
+    return { text, scalars: this.#scalars.list(), launch, ...this.#workspace };
   }
 }
 

@@ -33,15 +33,17 @@ Exec::Exec(std::shared_ptr<Weights> weights, const std::string& entry, std::shar
   set_state(std::move(state));
   const Device::Scope scope(device());
   bool status = false;
+  uint32_t tickets = 0;
   size_t buffers = 0, scalars = 0;
   for (const Plan& plan : weights_->plans(entry_)) {
     status = status || plan.uses_status;
+    tickets = std::max(tickets, plan.tickets);
     for (const Step& s : plan.steps) {
       buffers = std::max(buffers, s.buffers.size());
       scalars = std::max(scalars, s.scalars.size());
     }
   }
-  if (status) status_ = Memory(weights_->device(), sizeof(int32_t));
+  if (status || tickets > 0) status_ = Memory(weights_->device(), sizeof(int32_t) * (1 + static_cast<uint64_t>(tickets)));
   buffers_.resize(buffers);
   scalars_.resize(scalars);
   inputs_.resize(this->entry().inputs.size());
@@ -138,6 +140,7 @@ void* Exec::address(const Buffer& buffer) const {
     case Buffer::Kind::input: return inputs_[buffer.index];
     case Buffer::Kind::output: return outputs_[buffer.index];
     case Buffer::Kind::state: return (*state_)[buffer.index].at;
+    case Buffer::Kind::tickets: return static_cast<int32_t*>(status_.at()) + 1;
     case Buffer::Kind::status: break;
   }
   return status_.at();
@@ -152,7 +155,7 @@ void Exec::step(const Step& s, Stream stream) {
 }
 
 void Exec::clear_status(const Plan& plan, Stream stream) {
-  if (plan.uses_status) device().zero(status_.at(), sizeof(int32_t), stream);
+  if (plan.uses_status || plan.tickets > 0) device().zero(status_.at(), sizeof(int32_t) * (1 + static_cast<uint64_t>(plan.tickets)), stream);
   checks_ = plan.uses_status;
   last_stream_ = stream;
 }

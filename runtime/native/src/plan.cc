@@ -13,6 +13,7 @@ using json::Field;
 constexpr const char* code = "E_PLAN";
 constexpr int64_t max_bytes = int64_t{1} << 50;
 constexpr uint64_t arena_align = 16;
+constexpr int64_t max_tickets = 1 << 24;
 
 const DType* dtype_of(const Field& field) {
   const DType* dtype = dtype_named(field.string());
@@ -173,6 +174,10 @@ class Reader {
       scope.plan->uses_status = true;
       return {Buffer::Kind::status, 0, 0};
     }
+    if (kind == "tickets" && run) {
+      f["count"].integer(1, scope.plan->tickets);
+      return {Buffer::Kind::tickets, 0, 0};
+    }
     f["kind"].refuse("a kind of buffer that this loader knows, not " + quoted(kind));
   }
 
@@ -230,6 +235,7 @@ class Reader {
       p.box.push_back({static_cast<size_t>(name - plan_.symbol_names.begin()), range[size_t{0}].integer(), range[1].integer()});
     }
     p.arena_bytes = static_cast<uint64_t>(f["arenaBytes"].integer(0, max_bytes));
+    if (f.has("tickets")) p.tickets = static_cast<uint32_t>(f["tickets"].integer(0, max_tickets));
     const Scope scope{target, p.arena_bytes, target.weights.size(), &entry, &p};
     p.steps = list<Step>(f["steps"], [&](const Field& s) { return step(s, scope); });
     return p;

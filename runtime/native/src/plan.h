@@ -47,10 +47,10 @@ struct KernelSpec {
 };
 
 struct Buffer {
-  enum class Kind : uint8_t { arena, weight, source, input, output, state, status };
+  enum class Kind : uint8_t { arena, weight, source, input, output, state, status, tickets };
   Kind kind = Kind::arena;
   uint64_t offset = 0;  // of arena
-  uint32_t index = 0;   // of all but arena and status
+  uint32_t index = 0;   // of all but arena, status and tickets
 };
 
 struct Step {
@@ -71,6 +71,7 @@ struct Plan {
   uint64_t arena_bytes = 0;
   std::vector<Step> steps;
   bool uses_state = false, uses_status = false;
+  uint32_t tickets = 0;  // u32 counters, zero before the first step
 };
 
 struct WeightSpec {

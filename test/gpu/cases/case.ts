@@ -91,6 +91,18 @@ export const productTolerance = (
   rms: 8 * Math.sqrt(depth) * 2 ** -24 + 2 ** -22,
 });
 
+/** A kernel's workspace before a run: what it may assume of it, and nothing else. */
+export function workspaceBytes(
+  { workspace }: KernelText,
+  symbols: Symbols,
+): { readonly partials: Uint8Array; readonly tickets: Uint8Array } | null {
+  if (workspace === undefined) return null;
+  return {
+    partials: new Uint8Array(4 * hostValue(workspace.partials, symbols)).fill(poison),
+    tickets: new Uint8Array(4 * hostValue(workspace.tickets, symbols)),
+  };
+}
+
 /** What a buffer holds before a kernel writes it: NaN in every float type. */
 export const poison = 0xff;
 

@@ -9,7 +9,8 @@ const tile = (
   bn: number,
   stages: number,
   keepQueries = true,
-): Sm80MmaAttentionConfig => ({ tilesM, warpsM, warpsK, bn, stages, keepQueries });
+  split = false,
+): Sm80MmaAttentionConfig => ({ tilesM, warpsM, warpsK, bn, stages, keepQueries, split });
 
 const wide = tile(1, 4, 1, 64, 2);
 const decode = tile(1, 1, 4, 64, 2);
@@ -101,12 +102,42 @@ const others: AttentionOptions[] = [
   },
 ];
 
+/** Keys divided among blocks: parts with and without keys, one part alone, masks that hide whole parts. */
+const divided: AttentionOptions[] = [
+  { q: 1, r: 4, keys: 700, lengths: [700], config: tile(1, 1, 4, 64, 2, true, true) },
+  { q: 1, r: 4, keys: 700, lengths: [100], config: tile(1, 1, 4, 64, 2, true, true) },
+  { q: 1, r: 4, keys: 700, lengths: [0], config: tile(1, 1, 4, 64, 2, true, true) },
+  { b: 3, g: 2, q: 1, r: 8, keys: 600, lengths: [600, 1, 257], d: 128 },
+  { b: 2, g: 2, q: 2, r: 3, keys: 400, mask: "causal", lengths: [400, 300], out: "bf16" },
+  { q: 1, r: 1, keys: 1500, mask: "window", lengths: [1400] },
+  { q: 1, r: 2, keys: 640, mask: "padding", lengths: [640] },
+  { b: 2, q: 1, r: 2, keys: 640, mask: "softcap", lengths: [640, 200], residual: true },
+  {
+    q: 4,
+    r: 4,
+    keys: 1100,
+    mask: "nothing",
+    lengths: [1024],
+    config: tile(1, 1, 2, 32, 3, true, true),
+  },
+  { q: 1, r: 16, keys: 500, d: 72, lengths: [500], config: tile(1, 1, 1, 64, 3, false, true) },
+  { q: 1, r: 30, keys: 520, d: 64, lengths: [520], config: tile(1, 2, 2, 64, 2, true, true) },
+  { q: 1, r: 40, keys: 1000, d: 576, e: 256, mask: "causal", lengths: [990] },
+].flatMap(
+  (options) =>
+    [
+      { dtype: "bf16", ...options },
+      { dtype: "f16", ...options },
+    ] as AttentionOptions[],
+);
+
 export const attentionOptions: readonly AttentionOptions[] = [
   ...tiles,
   ...sharing,
   ...masks,
   ...depths,
   ...others,
+  ...divided,
 ];
 
 export const attentionCases = (): ReturnType<typeof attentionCase>[] =>

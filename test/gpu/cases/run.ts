@@ -2,7 +2,7 @@
 import { readElements, writeElements } from "../../../compiler/scalar/elements.js";
 import { byteSize } from "../../../compiler/ir/dtype.js";
 import { runPtx, type RunReport } from "../../kernels/ptx/mma-interpreter.js";
-import { hostValue, poison, tensorOf, type GpuCase, type Tensors } from "./case.js";
+import { hostValue, poison, tensorOf, workspaceBytes, type GpuCase, type Tensors } from "./case.js";
 
 export function interpret(test: GpuCase): { after: Tensors; report: RunReport } {
   const { operands } = test.desc;
@@ -15,6 +15,7 @@ export function interpret(test: GpuCase): { after: Tensors; report: RunReport } 
     };
   });
   const kernel = test.kernel();
+  const workspace = workspaceBytes(kernel, test.symbols);
   const { launch } = kernel;
   if (launch.kind !== "gpu") throw new Error("not a GPU kernel");
   const [x, y, z] = launch.grid.map((extent) => hostValue(extent, test.symbols)) as [
@@ -26,9 +27,11 @@ export function interpret(test: GpuCase): { after: Tensors; report: RunReport } 
     grid: [x, y, z],
     threads: launch.threads,
     sharedBytes: launch.sharedBytes,
-    buffers,
+    buffers: [...buffers, ...Object.values(workspace ?? {}).map((data) => ({ data }))],
     scalars: kernel.scalars.map((scalar) => hostValue(scalar, test.symbols)),
   });
+  if (workspace?.tickets.some((byte) => byte !== 0) === true)
+    throw new Error("a ticket is not zero after the run");
   const after: Tensors = new Map(
     operands.map((operand, index) => [
       operand.name,

@@ -7,6 +7,7 @@ import type { KernelDesc } from "../../../compiler/kernel/desc.js";
 import type { KernelText } from "../../../compiler/kernel/family.js";
 import { readElements, writeElements } from "../../../compiler/scalar/elements.js";
 import type { MmaCase } from "../../gpu/cases/mma-case.js";
+import { workspaceBytes } from "../../gpu/cases/case.js";
 import { sizeOf, type Tensors } from "../../gpu/cases/mma-reference.js";
 import { runPtx, type RunReport } from "./mma-interpreter.js";
 
@@ -21,15 +22,18 @@ export function runCase<D extends KernelDesc, C>(test: MmaCase<D, C>, kernel: Ke
     data: writeElements(operand.dtype, test.tensors.get(operand.name)!),
   }));
   const { launch } = kernel;
+  const workspace = workspaceBytes(kernel, test.symbols);
   if (launch.kind !== "gpu") throw new Error("not a GPU kernel");
   const at = (extent: Parameters<typeof sizeOf>[0]): number => sizeOf(extent, test.symbols);
   const report = runPtx(kernel.text, {
     grid: [at(launch.grid[0]), at(launch.grid[1]), at(launch.grid[2])],
     threads: launch.threads,
     sharedBytes: launch.sharedBytes,
-    buffers,
+    buffers: [...buffers, ...Object.values(workspace ?? {}).map((data) => ({ data }))],
     scalars: kernel.scalars.map(at),
   });
+  if (workspace?.tickets.some((byte) => byte !== 0) === true)
+    throw new Error("a ticket is not zero after the run");
   const after: Tensors = new Map(
     operands.map((operand, index) => [
       operand.name,

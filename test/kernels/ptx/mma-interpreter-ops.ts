@@ -562,6 +562,26 @@ export function compileStatement(text: string, context: Context): Step {
   };
 }
 
+/** `atom.global.….add.u32` */
+function atomicAdd(
+  parts: readonly string[],
+  operands: readonly string[],
+  context: Context,
+  text: string,
+): (machine: Machine, warp: Warp, mask: number) => void {
+  if (parts[1] !== "global" || parts.slice(-2).join() !== "add,u32") throw new Error(text);
+  const write = writer(operands[0]!, "u32", context);
+  const address = addressOf(operands[1]!, true, context);
+  const more = reader(operands[2]!, "u32", context);
+  return (machine, warp, mask) =>
+    lanesOf(mask, (lane) => {
+      const { view, offset } = machine.memory.at(address(machine, warp, lane) as bigint, 4, text);
+      const before = view.getUint32(offset, true);
+      view.setUint32(offset, before + (more(machine, warp, lane) as number), true);
+      write(warp, lane, before);
+    });
+}
+
 function bodyOf(
   parts: readonly string[],
   operands: readonly string[],
@@ -575,7 +595,9 @@ function bodyOf(
   }
   if (parts[0] === "ret" || parts[0] === "exit")
     return (_, warp, mask) => lanesOf(mask, (lane) => (warp.pc[lane] = -1));
-  if (parts[0] === "bar") return () => undefined;
+  // Warps run one after the other: what was written is seen.
+  if (parts[0] === "bar" || parts[0] === "fence") return () => undefined;
+  if (parts[0] === "atom") return atomicAdd(parts, operands, context, text);
   const special = matrixStep(parts, operands, context, text);
   if (special !== null) return special;
   const lane = laneBody(parts, operands, context);

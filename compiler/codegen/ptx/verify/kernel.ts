@@ -1,7 +1,7 @@
 /** The verifier on farrier's own kernels, where they are rendered. */
 import { bug } from "../../../errors.js";
 import type { KernelDesc } from "../../../kernel/desc.js";
-import type { KernelText } from "../../../kernel/family.js";
+import { addressesOf, type KernelText } from "../../../kernel/family.js";
 import type { Target } from "../../../kernel/target.js";
 import { rangeOf } from "../../../scalar/range.js";
 import { multipleOf } from "../lanes.js";
@@ -15,13 +15,14 @@ const operandAlign = 16;
 /** What the launch of a rendered kernel passes. */
 export function launchOptions(
   desc: KernelDesc,
-  { scalars, launch }: Pick<KernelText, "scalars" | "launch">,
+  kernel: Pick<KernelText, "scalars" | "launch" | "workspace">,
   target: Target,
 ): VerifyOptions {
+  const { scalars, launch } = kernel;
   if (target.ptx === undefined || launch.kind !== "gpu")
     throw bug(`a PTX kernel for target ${target.name}`);
   const { ptx, sharedBytes } = target;
-  const pointers = desc.operands.map(({ access }): PtxParam => ({
+  const pointers = addressesOf(desc, kernel).map(({ access }): PtxParam => ({
     kind: "pointer",
     align: operandAlign,
     access,
