@@ -6,8 +6,7 @@
 import type { AttentionDesc } from "../../compiler/kernel/desc.js";
 import type { Workspace } from "../../compiler/kernel/family.js";
 import type { Expr } from "../../compiler/scalar/expr.js";
-import { rangeOf } from "../../compiler/scalar/range.js";
-import { div, int, max, min, mul } from "../../compiler/scalar/build.js";
+import { div, int, max, min, mul, rangeOf } from "../../compiler/codegen/expressions.js";
 import { emitArrival, partialAddress } from "../../compiler/codegen/ptx/arrival.js";
 import { extentValue } from "../../compiler/codegen/ptx/geometry.js";
 import {
