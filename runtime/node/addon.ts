@@ -77,7 +77,18 @@ export interface Addon {
   /** On the CPU: returns when it is done. */
   runHere(exec: Handle, spec: RunSpec): void;
   capture(exec: Handle, spec: RunSpec): Promise<Handle>;
-  profile(exec: Handle, spec: RunSpec, repeats: number): Promise<Float64Array>;
+  /** Milliseconds, medians. */
+  profile(
+    exec: Handle,
+    spec: RunSpec,
+    repeats: number,
+  ): Promise<{ steps: Float64Array; run: number; mark: number }>;
+  /** One step of the plan, the inputs copied before the first. */
+  runStep(exec: Handle, spec: RunSpec, step: number): Promise<void>;
+  stateData(state: Handle, index: number): { address: bigint; bytes: number };
+  copyOut(device: Handle, address: bigint, host: ArrayBufferView): void;
+  /** A second: bytes to and from memory; operations of f32, 0 where they are not measured. */
+  rates(device: Handle): Promise<{ bytes: number; operations: number }>;
   release(handle: Handle): void;
 }
 

@@ -120,6 +120,19 @@ describe.skipIf(missingAddon !== null)("a bundle on a GPU", () => {
     await model.close();
   });
 
+  it("measures copies within the device", async () => {
+    const model = await load(fresh(), { device: "cuda" });
+    expect((await model.rates()).operations).toBe(0);
+    await model.close();
+    const pairs = [
+      ["cuMemAlloc_v2", "cuMemFree_v2"],
+      ["cuStreamCreate", "cuStreamDestroy_v2"],
+    ] as const;
+    const seen = calls("cuMemcpyDtoDAsync_v2", ...pairs.flat());
+    expect(count(seen, "cuMemcpyDtoDAsync_v2")).toBe(2);
+    for (const [taken, given] of pairs) expect(count(seen, taken)).toBe(count(seen, given));
+  });
+
   it("times steps by events inside a graph", async () => {
     const model = await load(fresh(), { device: "cuda" });
     const profile = await model.profile({ x: x23 }, { state: model.createState(), repeat: 3 });
@@ -134,9 +147,11 @@ describe.skipIf(missingAddon !== null)("a bundle on a GPU", () => {
       "cuEventCreate",
       "cuEventDestroy_v2",
     );
-    expect(count(seen, "cuEventRecordWithFlags")).toBe(3);
-    expect(count(seen, "cuGraphLaunch")).toBe(3);
-    expect(count(seen, "cuEventElapsedTime")).toBe(6);
+    expect(profile).toMatchObject({ runMs: 0.25, markMs: 0.25 });
+    // Of two steps: two around the whole, one before each step and two after the last.
+    expect(count(seen, "cuEventRecordWithFlags")).toBe(6);
+    expect(count(seen, "cuGraphLaunch")).toBe(6);
+    expect(count(seen, "cuEventElapsedTime")).toBe(12);
     expect(count(seen, "cuEventCreate")).toBe(count(seen, "cuEventDestroy_v2"));
     await model.close();
   });

@@ -36,10 +36,19 @@ export interface KernelInfo {
   readonly family: string;
 }
 
+export interface BufferInfo {
+  readonly kind: string;
+  /** Of a weight, an input, an output or a state. */
+  readonly index?: number;
+  /** Of the arena. */
+  readonly offset?: number;
+  readonly bytes?: number;
+}
+
 export interface StepInfo {
   readonly kernel: number;
   readonly label: string;
-  readonly buffers: readonly { readonly kind: string }[];
+  readonly buffers: readonly BufferInfo[];
 }
 
 export interface PlanInfo {

@@ -102,7 +102,45 @@ describe.skipIf(missingAddon !== null)("a bundle on the CPU", () => {
     expect(profile.workspaceBytes).toBeGreaterThanOrEqual(256);
     expect(profile.steps.map((step) => step.label)).toEqual(["scale", "add"]);
     for (const { ms } of profile.steps) expect(ms).toBeGreaterThanOrEqual(0);
+    expect(profile.runMs).toBeGreaterThan(0);
+    expect(profile.markMs).toBeGreaterThanOrEqual(0);
+    expect(profile.markMs).toBeLessThan(1);
     state.close();
+  });
+
+  it("tells of a check that failed while it profiled", async () => {
+    const state = model.createState();
+    expect((await failure(model.profile({ x: [[-1, 0]] }, { state, repeat: 2 }))).message).toMatch(
+      /^E_RT_INDEX: input x/,
+    );
+    expect((await failure(model.profile({ x: x23 }, { state, repeat: 0 }))).message).toMatch(
+      /^E_OPTION: repeats is 0/,
+    );
+    state.close();
+  });
+
+  it("runs step by step, and reads what each step left", async () => {
+    const state = model.createState();
+    const seen: Record<string, readonly number[]> = {};
+    await model.trace({ x: x23 }, { state }, (step, read) => {
+      if (step === 0) seen["scaled"] = [...new Float32Array(read(2).buffer)].slice(0, 6);
+      if (step === 1) seen["y"] = [...new Float32Array(read(2).buffer)];
+      if (step === 1) seen["state"] = [...new BigInt64Array(read(3).buffer)].map(Number);
+      if (step === 0) expect(() => read(1)).toThrow(/^E_RT_INPUT: a buffer of kind weight/);
+    });
+    const { y } = await model.run({ x: x23 }, { state });
+    expect(seen["scaled"]).toHaveLength(6);
+    expect(seen["y"]).toEqual([...(y?.data ?? [])]);
+    expect(seen["state"]).toEqual([1]);
+    state.close();
+  });
+
+  it("measures what the machine does in a second", async () => {
+    const { bytes, operations } = await model.rates();
+    expect(bytes).toBeGreaterThan(1e8);
+    expect(bytes).toBeLessThan(1e13);
+    expect(operations).toBeGreaterThan(1e8);
+    expect(operations).toBeLessThan(1e15);
   });
 
   it("refuses inputs that do not fit (rows 110, 111, 113)", async () => {

@@ -4,6 +4,7 @@ import type {
   BundleDescription,
   EntryInfo,
   StateInfo,
+  StepInfo,
   SymbolInfo,
   TensorInfo,
 } from "./description.js";
@@ -13,6 +14,7 @@ import { badInput, call, callAsync } from "./errors.js";
 import { Pace } from "./pace.js";
 import { Slots, type Slot } from "./slots.js";
 import { filled, type Tensor, toTensor, type TensorLike } from "./tensor.js";
+import { readBuffer, type ReadBuffer } from "./trace.js";
 
 export interface LoadOptions {
   /** `cpu` (the default), `cuda` or `cuda:N`. */
@@ -49,6 +51,10 @@ export interface Profile {
   /** Index of the plan that these shapes run. */
   readonly plan: number;
   readonly workspaceBytes: number;
+  /** Median of a run as it is, milliseconds: on a GPU in a graph. */
+  readonly runMs: number;
+  /** Between two marks with no step between them: a part of each step's time. */
+  readonly markMs: number;
   readonly steps: readonly StepTime[];
 }
 
@@ -181,6 +187,35 @@ export class Model {
     });
   }
 
+  /** What the device does in a second, measured now: bytes, and operations of f32 (0: not measured). */
+  async rates(): Promise<{ bytes: number; operations: number }> {
+    return this.#queued(() => addon().rates(this.#device.handle));
+  }
+
+  /**
+   * A run step by step: `onStep` is called after each, and reads what its buffers hold then. State
+   * advances as by `run`.
+   */
+  async trace(
+    inputs: Inputs,
+    options: RunOptions,
+    onStep: (step: number, read: ReadBuffer) => void,
+  ): Promise<void> {
+    const entry = this.entry(options.entry);
+    return this.#queued(async () => {
+      const { slot, spec, plan } = this.#prepare(entry, inputs, options);
+      const traced = { device: this.#device.handle, spec, state: options.state?.handle ?? null };
+      for (const [number, { buffers }] of this.#steps(entry, plan).entries()) {
+        await addon().runStep(slot.exec, spec, number);
+        onStep(number, (buffer) => readBuffer(traced, buffers[buffer]!));
+      }
+    });
+  }
+
+  #steps(entry: EntryInfo, plan: number): readonly StepInfo[] {
+    return this.description.plan.targets[this.target]?.entries[entry.name]?.[plan]?.steps ?? [];
+  }
+
   /** Time of each step of the plan that these inputs run. State advances with each repeat. */
   async profile(
     inputs: Inputs,
@@ -189,17 +224,18 @@ export class Model {
     const entry = this.entry(options.entry);
     return this.#queued(async () => {
       const { slot, spec, plan } = this.#prepare(entry, inputs, options);
-      const ms = await addon().profile(slot.exec, spec, options.repeat ?? 20);
+      const times = await addon().profile(slot.exec, spec, options.repeat ?? 20);
       const target = this.description.plan.targets[this.target];
-      const steps = target?.entries[entry.name]?.[plan]?.steps ?? [];
       return {
         plan,
         workspaceBytes: spec.workspaceBytes,
-        steps: steps.map((step, i) => ({
+        runMs: times.run,
+        markMs: times.mark,
+        steps: this.#steps(entry, plan).map((step, i) => ({
           label: step.label,
           kernel: target?.kernels[step.kernel]?.symbol ?? "",
           family: target?.kernels[step.kernel]?.family ?? "",
-          ms: ms[i] ?? 0,
+          ms: times.steps[i] ?? 0,
         })),
       };
     });

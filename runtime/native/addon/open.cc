@@ -172,6 +172,41 @@ void reset_state(const Napi::CallbackInfo& info) {
   check(info.Env(), farrier_state_reset(raw<farrier_state>(info[0]), reinterpret_cast<void*>(static_cast<uintptr_t>(address_of(info[1])))));
 }
 
+// stateData(state, index): { address, bytes }
+Napi::Value state_data(const Napi::CallbackInfo& info) {
+  void* address = nullptr;
+  uint64_t bytes = 0;
+  check(info.Env(), farrier_state_data(raw<farrier_state>(info[0]), static_cast<size_t>(count_of(info[1])), &address, &bytes));
+  Napi::Object out = Napi::Object::New(info.Env());
+  out.Set("address", address_to(info.Env(), address));
+  out.Set("bytes", static_cast<double>(bytes));
+  return out;
+}
+
+// copyOut(device, address, host): of work that was waited for
+void copy_out(const Napi::CallbackInfo& info) {
+  auto* device = raw<farrier_device>(info[0]);
+  const auto [host, bytes] = bytes_of(info[2]);
+  const auto* from = reinterpret_cast<const void*>(static_cast<uintptr_t>(address_of(info[1])));
+  check(info.Env(), farrier_device_copy_out(device, host, from, bytes, nullptr));
+  check(info.Env(), farrier_stream_sync(device, nullptr));
+}
+
+// rates(device): Promise<{ bytes, operations }>
+Napi::Value rates(const Napi::CallbackInfo& info) {
+  auto* device = raw<farrier_device>(info[0]);
+  auto found = std::make_shared<farrier_rates>();
+  found->size = sizeof(farrier_rates);
+  return Job::start(
+      info.Env(), info[0], [=] { return farrier_device_rates(device, found.get()); },
+      [=](Napi::Env env) {
+        Napi::Object out = Napi::Object::New(env);
+        out.Set("bytes", found->bytes);
+        out.Set("operations", found->operations);
+        return out;
+      });
+}
+
 // release(handle): frees now what the garbage collector would free later
 void release(const Napi::CallbackInfo& info) {
   Handle& handle = handle_of(info[0]);
@@ -199,6 +234,9 @@ void add_open(Napi::Env env, Napi::Object exports) {
   add("weightsInfo", weights_info);
   add("createState", create_state);
   add("resetState", reset_state);
+  add("stateData", state_data);
+  add("copyOut", copy_out);
+  add("rates", rates);
   add("release", release);
 }
 

@@ -128,29 +128,51 @@ Napi::Value capture(const Napi::CallbackInfo& info) {
       [=](Napi::Env env) { return wrap(env, *graph, reinterpret_cast<Handle::Release>(farrier_graph_release)); });
 }
 
-// profile(exec, spec, repeats): Promise<Float64Array>
+// profile(exec, spec, repeats): Promise<{ steps: Float64Array, run, mark }>
 Napi::Value profile(const Napi::CallbackInfo& info) {
   constexpr size_t most = 1 << 20;
   auto* exec = raw<farrier_exec>(info[0]);
   auto r = std::make_shared<Run>(info[1].As<Napi::Object>());
-  const auto repeats = static_cast<int32_t>(count_of(info[2]));
-  auto times = std::make_shared<std::vector<double>>();
+  const auto repeats = static_cast<uint32_t>(std::min<uint64_t>(count_of(info[2]), UINT32_MAX));
+  auto steps = std::make_shared<std::vector<double>>();
+  auto times = std::make_shared<farrier_times>();
   return Job::start(
       info.Env(), info[1],
       [=] {
         if (const int result = r->upload(); result != FARRIER_OK) return r->settled(result);
-        size_t steps = 0;
-        times->resize(most);
+        steps->resize(most);
+        *times = {sizeof(farrier_times), repeats, steps->data(), most, 0, 0, 0};
         const int result = farrier_exec_profile(exec, r->inputs.data(), r->inputs.size(), r->outputs.data(), r->outputs.size(), r->workspace,
-                                                r->workspace_bytes, r->stream, repeats, times->data(), most, &steps);
-        times->resize(std::min(steps, most));
-        return r->settled(result);
+                                                r->workspace_bytes, r->stream, times.get());
+        steps->resize(std::min(times->n_steps, most));
+        return r->settled(result == FARRIER_OK ? farrier_exec_status(exec) : result);
       },
       [=](Napi::Env env) -> Napi::Value {
-        Napi::Float64Array out = Napi::Float64Array::New(env, times->size());
-        std::copy(times->begin(), times->end(), out.Data());
+        Napi::Float64Array list = Napi::Float64Array::New(env, steps->size());
+        std::copy(steps->begin(), steps->end(), list.Data());
+        Napi::Object out = Napi::Object::New(env);
+        out.Set("steps", list);
+        out.Set("run", times->run_ms);
+        out.Set("mark", times->mark_ms);
         return out;
       });
+}
+
+// runStep(exec, spec, step): Promise<void>: uploads before the first; waits.
+Napi::Value run_step(const Napi::CallbackInfo& info) {
+  auto* exec = raw<farrier_exec>(info[0]);
+  auto r = std::make_shared<Run>(info[1].As<Napi::Object>());
+  const auto step = static_cast<size_t>(count_of(info[2]));
+  return Job::start(
+      info.Env(), info[1],
+      [=] {
+        int result = step == 0 ? r->upload() : FARRIER_OK;
+        if (result == FARRIER_OK)
+          result = farrier_run_steps(exec, r->inputs.data(), r->inputs.size(), r->outputs.data(), r->outputs.size(), r->workspace, r->workspace_bytes,
+                                     r->stream, step, 1);
+        return r->settled(result == FARRIER_OK ? farrier_exec_status(exec) : result);
+      },
+      undefined);
 }
 
 }  // namespace
@@ -163,6 +185,7 @@ void add_run(Napi::Env env, Napi::Object exports) {
   add("runHere", run_here);
   add("capture", capture);
   add("profile", profile);
+  add("runStep", run_step);
 }
 
 }  // namespace farrier_addon

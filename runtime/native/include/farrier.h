@@ -156,6 +156,17 @@ FARRIER_API int farrier_stream_create(farrier_device* device, farrier_stream* st
 FARRIER_API int farrier_stream_destroy(farrier_device* device, farrier_stream stream);
 FARRIER_API int farrier_stream_sync(farrier_device* device, farrier_stream stream);
 
+typedef struct farrier_rates {
+  uint32_t size; /* sizeof(farrier_rates) */
+  uint32_t reserved;
+  double bytes;      /* a second, between the device and its memory */
+  double operations; /* a second: multiplications and additions of f32; 0: not measured */
+} farrier_rates;
+
+/* Measured now, for a fraction of a second. CPU: all threads reading what no cache holds, and multiplying in
+ * registers. CUDA: a copy within the device, both ways counted. E_RT_OOM. */
+FARRIER_API int farrier_device_rates(farrier_device* device, farrier_rates* rates);
+
 /* ---- weights and state --------------------------------------------------------------------- */
 
 /* `done` of `total` units of work, about a byte of weights each; not 0: stop, with E_CANCELLED. */
@@ -241,15 +252,35 @@ FARRIER_API int farrier_graph_capture(farrier_exec* exec, const farrier_tensor* 
 FARRIER_API int farrier_graph_launch(farrier_graph* graph, farrier_stream stream);
 FARRIER_API int farrier_graph_release(farrier_graph* graph);
 
+typedef struct farrier_times {
+  uint32_t size;    /* sizeof(farrier_times) */
+  uint32_t repeats; /* 1 to 100000 */
+  double* step_ms;  /* room for `capacity` steps; may be NULL */
+  size_t capacity;
+  /* Written, in milliseconds, medians: */
+  size_t n_steps;
+  double run_ms;  /* a run as it is: CUDA in a graph */
+  double mark_ms; /* between two marks with nothing between them: a part of each step's time */
+} farrier_times;
+
 /*
- * Runs the entry `repeats` times, step by step, and gives each step's median time in milliseconds: `*n_steps` of
- * them, of which `capacity` are written to `ms`. Waits for the device. State advances with each repeat.
+ * Runs the entry `repeats` times as it is and as often step by step, with a mark before each step and after the
+ * last: an event in a graph on CUDA, a clock on a CPU. A step finds its operands where the step before it left
+ * them. Waits for the device. State advances with each run.
  */
 FARRIER_API int farrier_exec_profile(farrier_exec* exec, const farrier_tensor* const* inputs,
                                      size_t n_inputs, const farrier_tensor* const* outputs,
                                      size_t n_outputs, void* workspace, uint64_t workspace_bytes,
-                                     farrier_stream stream, int32_t repeats, double* ms,
-                                     size_t capacity, size_t* n_steps);
+                                     farrier_stream stream, farrier_times* times);
+
+/*
+ * Steps `first` to before `first + count` of the plan that farrier_run runs, for who looks at the memory
+ * between them: a run in parts, from 0 on, with the same buffers. E_OPTION where there are no such steps.
+ */
+FARRIER_API int farrier_run_steps(farrier_exec* exec, const farrier_tensor* const* inputs,
+                                  size_t n_inputs, const farrier_tensor* const* outputs,
+                                  size_t n_outputs, void* workspace, uint64_t workspace_bytes,
+                                  farrier_stream stream, size_t first, size_t count);
 
 #ifdef __cplusplus
 }

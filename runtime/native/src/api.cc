@@ -1,28 +1,11 @@
 // The C header over the runtime's objects: bundles, weights, execs, graphs.
-#include <cstring>
-
 #include "exec.h"
+#include "options.h"
 #include "pool.h"
 
 using namespace farrier;
 
 namespace {
-
-// Options of a caller that was built against a shorter or a longer struct.
-template <class Options>
-Options read_options(const Options* given) {
-  Options out = {};
-  if (given == nullptr) return out;
-  if (given->size < sizeof(uint32_t)) fail("E_OPTION", "an option struct's size is not set", "set size to sizeof the struct");
-  std::memcpy(&out, given, std::min<size_t>(given->size, sizeof out));
-  return out;
-}
-
-template <class T>
-T& given(T* pointer, const char* name) {
-  if (pointer == nullptr) fail("E_OPTION", std::string(name) + " is NULL");
-  return *pointer;
-}
 
 template <class T, class Handle>
 void put(Handle** out, std::shared_ptr<T> object) {
@@ -226,15 +209,27 @@ int farrier_graph_launch(farrier_graph* graph, farrier_stream stream) {
 }
 
 int farrier_exec_profile(farrier_exec* exec, const farrier_tensor* const* inputs, size_t n_inputs, const farrier_tensor* const* outputs,
-                         size_t n_outputs, void* workspace, uint64_t workspace_bytes, farrier_stream stream, int32_t repeats, double* ms,
-                         size_t capacity, size_t* n_steps) {
+                         size_t n_outputs, void* workspace, uint64_t workspace_bytes, farrier_stream stream, farrier_times* times) {
   return guard([&] {
     const auto object = object_of<Exec>(exec);
     const Exec::Turn turn(*object);
-    if (repeats < 1 || repeats > 100000) fail("E_OPTION", "repeats is " + std::to_string(repeats), "give 1 to 100000");
-    const auto times = object->profile({inputs, n_inputs, outputs, n_outputs, workspace, workspace_bytes}, stream, repeats);
-    if (n_steps != nullptr) *n_steps = times.size();
-    if (ms != nullptr) std::copy_n(times.begin(), std::min(capacity, times.size()), ms);
+    farrier_times wanted = read_options(&given(times, "times"));
+    if (wanted.repeats < 1 || wanted.repeats > 100000) fail("E_OPTION", "repeats is " + std::to_string(wanted.repeats), "give 1 to 100000");
+    const Times found = object->profile({inputs, n_inputs, outputs, n_outputs, workspace, workspace_bytes}, stream, static_cast<int>(wanted.repeats));
+    if (wanted.step_ms != nullptr) std::copy_n(found.steps.begin(), std::min(wanted.capacity, found.steps.size()), wanted.step_ms);
+    wanted.n_steps = found.steps.size();
+    wanted.run_ms = found.run;
+    wanted.mark_ms = found.mark;
+    write_result(wanted, times);
+  });
+}
+
+int farrier_run_steps(farrier_exec* exec, const farrier_tensor* const* inputs, size_t n_inputs, const farrier_tensor* const* outputs,
+                      size_t n_outputs, void* workspace, uint64_t workspace_bytes, farrier_stream stream, size_t first, size_t count) {
+  return guard([&] {
+    const auto object = object_of<Exec>(exec);
+    const Exec::Turn turn(*object);
+    object->run_steps({inputs, n_inputs, outputs, n_outputs, workspace, workspace_bytes}, stream, first, count);
   });
 }
 

@@ -1,5 +1,6 @@
 // The C header over devices: memory, copies, streams.
 #include "device.h"
+#include "options.h"
 
 using namespace farrier;
 
@@ -86,6 +87,16 @@ int farrier_stream_destroy(farrier_device* device, farrier_stream stream) {
 
 int farrier_stream_sync(farrier_device* device, farrier_stream stream) {
   return on(device, [&](Device& d) { d.sync(stream); });
+}
+
+int farrier_device_rates(farrier_device* device, farrier_rates* rates) {
+  return on(device, [&](Device& d) {
+    farrier_rates out = read_options(&given(rates, "rates"));
+    const Rates found = d.rates();
+    out.bytes = found.bytes;
+    out.operations = found.operations;
+    write_result(out, rates);
+  });
 }
 
 }  // extern "C"

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <limits>
 
+#include "cpu_rates.h"
 #include "device.h"
 #include "pool.h"
 
@@ -156,18 +157,29 @@ class Cpu final : public Device {
     fail("E_UNSUPPORTED", "graphs are for GPUs: a CPU has none", "run the entry instead");
   }
 
-  std::vector<double> time(size_t steps, int repeats, Stream stream, const std::function<void(Stream, size_t)>& step) override {
+  Times time(size_t steps, int repeats, Stream stream, const std::function<void(Stream, size_t)>& step) override {
+    using Clock = std::chrono::steady_clock;
+    const auto between = [](Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double, std::milli>(to - from).count(); };
+    std::vector<double> runs, marks;
     std::vector<std::vector<double>> times(steps);
-    for (int r = 0; r < repeats; r++)
+    for (int r = 0; r < repeats; r++) {
+      const auto start = Clock::now();
+      for (size_t i = 0; i < steps; i++) step(stream, i);
+      auto before = Clock::now();
+      runs.push_back(between(start, before));
+      before = Clock::now();
       for (size_t i = 0; i < steps; i++) {
-        const auto start = std::chrono::steady_clock::now();
         step(stream, i);
-        times[i].push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+        const auto after = Clock::now();
+        times[i].push_back(between(before, after));
+        before = after;
       }
-    std::vector<double> out;
-    for (auto& values : times) out.push_back(median(values));
-    return out;
+      marks.push_back(between(before, Clock::now()));
+    }
+    return {medians(times), median(runs), median(marks)};
   }
+
+  Rates rates() override { return cpu_rates(*this); }
 
  protected:
   void enter() override {}

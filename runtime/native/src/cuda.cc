@@ -211,7 +211,7 @@ std::unique_ptr<Graph> Cuda::capture(const std::function<void(farrier::Stream)>&
   return std::make_unique<CudaGraph>(*this, exec);
 }
 
-std::vector<double> Cuda::time(size_t steps, int repeats, farrier::Stream stream, const std::function<void(farrier::Stream, size_t)>& step) {
+Times Cuda::time(size_t steps, int repeats, farrier::Stream stream, const std::function<void(farrier::Stream, size_t)>& step) {
   struct Events {
     Cuda& device;
     std::vector<cuda::Event> list;
@@ -219,33 +219,68 @@ std::vector<double> Cuda::time(size_t steps, int repeats, farrier::Stream stream
       for (cuda::Event event : list) device.driver_.event_destroy(event);
     }
   };
+  // Before each step and after the last, and once more: an interval without a step.
   Events events{*this, {}};
-  for (size_t i = 0; i <= steps; i++) {
+  for (size_t i = 0; i < steps + 2; i++) {
     cuda::Event event = nullptr;
     check(driver_.event_create(&event, cuda::event_default), "making an event");
     events.list.push_back(event);
   }
-  const auto pass = [&](farrier::Stream to) {
-    for (size_t i = 0; i <= steps; i++) {
-      check(driver_.event_record(events.list[i], stream_of(to), cuda::event_record_external), "recording an event");
-      if (i < steps) step(to, i);
-    }
+  const auto mark = [&](farrier::Stream to, size_t i) {
+    check(driver_.event_record(events.list[i], stream_of(to), cuda::event_record_external), "recording an event");
+  };
+  const auto between = [&](size_t from, size_t to) {
+    float ms = 0;
+    check(driver_.event_elapsed(&ms, events.list[from], events.list[to]), "reading an event");
+    return static_cast<double>(ms);
   };
   // In a graph the GPU never waits for the host between two steps: small kernels are timed, not their launches.
-  const std::unique_ptr<Graph> graph = capture(pass);
+  const std::unique_ptr<Graph> whole = capture([&](farrier::Stream to) {
+    mark(to, 0);
+    for (size_t i = 0; i < steps; i++) step(to, i);
+    mark(to, steps);
+  });
+  const std::unique_ptr<Graph> parts = capture([&](farrier::Stream to) {
+    for (size_t i = 0; i < steps + 2; i++) {
+      mark(to, i);
+      if (i < steps) step(to, i);
+    }
+  });
+  std::vector<double> runs, marks;
   std::vector<std::vector<double>> times(steps);
   for (int r = 0; r < repeats; r++) {
-    graph->launch(stream);
+    whole->launch(stream);
     sync(stream);
-    for (size_t i = 0; i < steps; i++) {
-      float ms = 0;
-      check(driver_.event_elapsed(&ms, events.list[i], events.list[i + 1]), "reading an event");
-      times[i].push_back(static_cast<double>(ms));
-    }
+    runs.push_back(between(0, steps));
+    parts->launch(stream);
+    sync(stream);
+    for (size_t i = 0; i < steps; i++) times[i].push_back(between(i, i + 1));
+    marks.push_back(between(steps, steps + 1));
   }
-  std::vector<double> out;
-  for (auto& values : times) out.push_back(median(values));
-  return out;
+  return {medians(times), median(runs), median(marks)};
+}
+
+Rates Cuda::rates() {
+  size_t free = 0, total = 0;
+  check(driver_.memory_info(&free, &total), "asking a GPU for its memory");
+  // Far more than its caches hold.
+  const uint64_t bytes = std::min<uint64_t>(uint64_t{1} << 30, free / 4 / 256 * 256);
+  struct Buffer {
+    Cuda& device;
+    void* at;
+    ~Buffer() { device.free(at); }
+  };
+  const Buffer from{*this, alloc(bytes)}, to{*this, alloc(bytes)};
+  struct OwnStream {
+    Cuda& device;
+    farrier::Stream stream;
+    ~OwnStream() { device.driver_.stream_destroy(stream_of(stream)); }
+  };
+  const OwnStream own{*this, create_stream()};
+  const Times times = time(1, 5, own.stream, [&](farrier::Stream in, size_t) {
+    check(driver_.copy_within(pointer(to.at), pointer(from.at), bytes, stream_of(in)), "copying within a GPU");
+  });
+  return {times.run > 0 ? 2e3 * static_cast<double>(bytes) / times.run : 0, 0};
 }
 
 std::shared_ptr<Device> open_cuda(int id) { return std::make_shared<Cuda>(id); }

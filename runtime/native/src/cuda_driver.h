@@ -51,6 +51,7 @@ constexpr int capture_thread_local = 1;
   X(free, "cuMemFree_v2", (Pointer))                                                                         \
   X(copy_in, "cuMemcpyHtoDAsync_v2", (Pointer, const void*, size_t, Stream))                                 \
   X(copy_out, "cuMemcpyDtoHAsync_v2", (void*, Pointer, size_t, Stream))                                      \
+  X(copy_within, "cuMemcpyDtoDAsync_v2", (Pointer, Pointer, size_t, Stream))                                 \
   X(fill8, "cuMemsetD8Async", (Pointer, unsigned char, size_t, Stream))                                      \
   X(fill32, "cuMemsetD32Async", (Pointer, unsigned, size_t, Stream))                                         \
   X(stream_create, "cuStreamCreate", (Stream*, unsigned))                                                    \

@@ -46,4 +46,10 @@ double median(std::vector<double>& values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
+std::vector<double> medians(std::vector<std::vector<double>>& lists) {
+  std::vector<double> out;
+  for (auto& values : lists) out.push_back(median(values));
+  return out;
+}
+
 }  // namespace farrier

@@ -27,6 +27,17 @@ struct Launch {
   const char* label = "";
 };
 
+// Medians, in milliseconds: see farrier_times.
+struct Times {
+  std::vector<double> steps;
+  double run = 0, mark = 0;
+};
+
+// What a device does in a second: see farrier_rates.
+struct Rates {
+  double bytes = 0, operations = 0;
+};
+
 // The kernels of a target, loaded.
 class Kernels {
  public:
@@ -82,8 +93,9 @@ class Device : public Object {
   virtual std::unique_ptr<Kernels> load(const Bundle& bundle, const TargetPlans& target, const Advance& advance) = 0;
   // Records what `body` puts into the stream that it is given. E_UNSUPPORTED.
   virtual std::unique_ptr<Graph> capture(const std::function<void(Stream)>& body) = 0;
-  // Median milliseconds of each step: `step(stream, i)` puts it into that stream; all steps, `repeats` times.
-  virtual std::vector<double> time(size_t steps, int repeats, Stream stream, const std::function<void(Stream, size_t)>& step) = 0;
+  // `step(stream, i)` puts a step into that stream; all steps, `repeats` times with marks and without.
+  virtual Times time(size_t steps, int repeats, Stream stream, const std::function<void(Stream, size_t)>& step) = 0;
+  virtual Rates rates() = 0;
 
   // Memory of the caller's own, so that it can neither be freed twice nor outlive the device.
   void* user_alloc(uint64_t bytes);
@@ -124,5 +136,6 @@ class Memory {
 std::shared_ptr<Device> open_cpu();
 std::shared_ptr<Device> open_cuda(int id);
 double median(std::vector<double>& values);
+std::vector<double> medians(std::vector<std::vector<double>>& lists);
 
 }  // namespace farrier

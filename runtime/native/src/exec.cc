@@ -194,13 +194,23 @@ std::unique_ptr<Graph> Exec::capture(const Arguments& arguments) {
   });
 }
 
-std::vector<double> Exec::profile(const Arguments& arguments, Stream stream, int repeats) {
+Times Exec::profile(const Arguments& arguments, Stream stream, int repeats) {
   const Device::Scope scope(device());
   const FloatEnvironment environment;
   const Plan& plan = prepare(arguments);
   clear_status(plan, stream);
   for (const Step& s : plan.steps) step(s, stream);  // warm
   return device().time(plan.steps.size(), repeats, stream, [&](Stream to, size_t i) { step(plan.steps[i], to); });
+}
+
+void Exec::run_steps(const Arguments& arguments, Stream stream, size_t first, size_t count) {
+  const Device::Scope scope(device());
+  const FloatEnvironment environment;
+  const Plan& plan = prepare(arguments);
+  if (first > plan.steps.size() || count > plan.steps.size() - first)
+    fail("E_OPTION", "steps " + std::to_string(first) + " to before " + std::to_string(first + count) + " of a plan of " + std::to_string(plan.steps.size()));
+  if (first == 0) clear_status(plan, stream);
+  for (size_t i = first; i < first + count; i++) step(plan.steps[i], stream);
 }
 
 RecordedGraph::RecordedGraph(std::shared_ptr<Exec> exec, const Arguments& arguments)

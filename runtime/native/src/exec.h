@@ -32,7 +32,8 @@ class Exec : public Object {
   void check_status();
   std::unique_ptr<Graph> capture(const Arguments& arguments);
   void graph_launched(Stream stream) { last_stream_ = stream; }
-  std::vector<double> profile(const Arguments& arguments, Stream stream, int repeats);
+  Times profile(const Arguments& arguments, Stream stream, int repeats);
+  void run_steps(const Arguments& arguments, Stream stream, size_t first, size_t count);
 
   // One caller at a time: E_RT_BUSY for another.
   class Turn {

@@ -74,10 +74,19 @@ static void* work(void* argument) {
     OK(farrier_exec_status(exec));
     TRUE(memcmp(ys, expected, sizeof ys) == 0 && counted == run);
   }
-  double ms[2];
-  size_t steps = 0;
-  OK(farrier_exec_profile(exec, inputs, 2, outputs, 2, workspace, bytes, stream, 3, ms, 2, &steps));
-  TRUE(steps == 2 && ms[0] >= 0 && ms[1] >= 0);
+  double ms[2] = {-1, -1};
+  farrier_times times = {.size = sizeof times, .repeats = 3, .step_ms = ms, .capacity = 2, .run_ms = -1, .mark_ms = -1};
+  OK(farrier_exec_profile(exec, inputs, 2, outputs, 2, workspace, bytes, stream, &times));
+  TRUE(times.n_steps == 2 && ms[0] >= 0 && ms[1] >= 0 && times.run_ms >= 0 && times.mark_ms >= 0);
+  times.repeats = 0;
+  FAILS(farrier_exec_profile(exec, inputs, 2, outputs, 2, workspace, bytes, stream, &times), "E_OPTION");
+  for (size_t step = 0; step < 2; step++) OK(farrier_run_steps(exec, inputs, 2, outputs, 2, workspace, bytes, stream, step, 1));
+  float parts[cells] = {0};
+  OK(farrier_device_copy_out(job->device, parts, y, sizeof parts, stream));
+  OK(farrier_exec_status(exec));
+  TRUE(memcmp(parts, expected, sizeof parts) == 0);
+  FAILS(farrier_run_steps(exec, inputs, 2, outputs, 2, workspace, bytes, stream, 1, 2), "E_OPTION");
+  FAILS(farrier_run_steps(exec, inputs, 2, outputs, 2, workspace, bytes, stream, 3, 0), "E_OPTION");
   in[0].data = NULL;
   FAILS(farrier_run(exec, inputs, 2, outputs, 2, workspace, bytes, stream), "E_RT_INPUT");
   OK(farrier_exec_set_state(exec, NULL));

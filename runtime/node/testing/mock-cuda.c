@@ -66,6 +66,9 @@ CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr d, const void* h, size_t n, Stream* s)
 CUresult cuMemcpyDtoHAsync_v2(void* h, CUdeviceptr d, size_t n, Stream* s) {
   (void)s; CALL("cuMemcpyDtoHAsync_v2"); memcpy(h, (void*)(uintptr_t)d, n); return 0;
 }
+CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr d, CUdeviceptr f, size_t n, Stream* s) {
+  (void)d; (void)f; (void)n; (void)s; CALL("cuMemcpyDtoDAsync_v2"); return 0;
+}
 static CUresult put(Stream* s, Node node) {
   if (s && s->capture) { s->capture->nodes[s->capture->count++] = node; return 0; }
   if (!node.function) { memset((void*)(uintptr_t)node.zero, 0, node.bytes); return 0; }

@@ -6,7 +6,7 @@ import ctypes
 import os
 import sys
 import threading
-from ctypes import POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_uint8
+from ctypes import POINTER, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint8
 from ctypes import c_uint16, c_uint32, c_uint64, c_void_p
 from typing import Any, List, Optional
 
@@ -104,10 +104,7 @@ _functions = {
         c_void_p,
         c_uint64,
         c_void_p,
-        c_int32,
-        POINTER(c_double),
-        c_size_t,
-        _out,
+        c_void_p,
     ],
     "run": [c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_uint64, c_void_p],
     "graph_capture": [c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_uint64, _out],
