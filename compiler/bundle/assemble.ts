@@ -193,7 +193,11 @@ export class TargetAssembler {
     const { launch } = rendered;
     const start =
       launch.kind === "gpu"
-        ? { threads: launch.threads, sharedBytes: launch.sharedBytes }
+        ? {
+            threads: launch.threads,
+            sharedBytes: launch.sharedBytes,
+            ...(target.ptx?.dependent === true ? { dependent: true } : {}),
+          }
         : { scratchBytes: launch.scratchBytes };
     this.#kernels.set(rendered.symbol, {
       index,

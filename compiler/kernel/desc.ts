@@ -17,6 +17,8 @@ export interface Operand {
   readonly access: "read" | "write" | "readwrite";
   /** Elements that exist behind the address: what a guard band is put after. */
   readonly elements: Expr;
+  /** No step of a plan writes it: a kernel may read it before the steps before it have ended. */
+  readonly weight?: boolean;
 }
 
 /** One element written: `value` (cast to the operand's dtype when stored) at `offset` where `guard`. */

@@ -230,6 +230,7 @@ export class OperandNames {
         dtype: bytes ? "u8" : buffer.dtype,
         access,
         elements: bytes ? byteCount(buffer.elements, buffer.dtype) : buffer.elements,
+        ...(buffer.place === "source" || buffer.place === "weight" ? { weight: true } : {}),
       };
     });
     if (!this.#checks) return { operands, buffers: this.buffers };

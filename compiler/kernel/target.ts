@@ -16,6 +16,8 @@ export interface Target {
     readonly version: string;
     /** The lowest NVIDIA driver that knows this version. */
     readonly driver: string;
+    /** Kernels begin before the one before them has ended: docs/adr/0008-dependent-launches.md. */
+    readonly dependent: boolean;
   };
   /** GPU: dynamic shared memory that one block may ask for, bytes. */
   readonly sharedBytes?: number;
@@ -38,6 +40,23 @@ const rowPanels = (columns: number, dtype: DType): PackedLayout => ({
   dtype,
 });
 
+/** Text that every GPU of compute capability 8.0 or above runs. */
+const ampere: Target = {
+  name: "sm_80",
+  language: "ptx",
+  multiplies: ["f32", "f16", "bf16"],
+  splits: [16, 128, 1024],
+  // f32: rows of 64 columns for the SIMT kernel; 16 bits: k contiguous for ldmatrix, padded to 16 bytes.
+  packing: (dtype) =>
+    dtype === "f32" ? rowPanels(64, dtype) : { columns: 1, rows: 8, columnMajor: true, dtype },
+  ptx: { target: "sm_80", version: "7.0", driver: "450.36", dependent: false },
+  // What sm_86, sm_89 and sm_120 have too: this text runs on every later GPU.
+  sharedBytes: 99 * 1024,
+  multiprocessors: 108,
+  // Registers hold a row's values; where keys are deep, f32 tiles leave little shared memory.
+  valuesAtOnce: (dtype, depth) => (dtype === "f32" && depth > 256 ? 128 : 256),
+};
+
 export const targets: Readonly<Record<string, Target>> = {
   cpu: {
     name: "cpu",
@@ -50,20 +69,13 @@ export const targets: Readonly<Record<string, Target>> = {
     // The narrowest run of columns for which a task normalises many rows (`templates/gemm/cpu.ts`).
     columnsOfPass: 128,
   },
-  sm_80: {
-    name: "sm_80",
-    language: "ptx",
-    multiplies: ["f32", "f16", "bf16"],
-    splits: [16, 128, 1024],
-    // f32: rows of 64 columns for the SIMT kernel; 16 bits: k contiguous for ldmatrix, padded to 16 bytes.
-    packing: (dtype) =>
-      dtype === "f32" ? rowPanels(64, dtype) : { columns: 1, rows: 8, columnMajor: true, dtype },
-    ptx: { target: "sm_80", version: "7.0", driver: "450.36" },
-    // What sm_86, sm_89 and sm_120 have too: this text runs on every later GPU.
-    sharedBytes: 99 * 1024,
-    multiprocessors: 108,
-    // Registers hold a row's values; where keys are deep, f32 tiles leave little shared memory.
-    valuesAtOnce: (dtype, depth) => (dtype === "f32" && depth > 256 ? 128 : 256),
+  sm_80: ampere,
+  // The same templates, launched before what they depend on has ended; every later GPU runs it too.
+  sm_90: {
+    ...ampere,
+    name: "sm_90",
+    ptx: { target: "sm_90", version: "7.8", driver: "520.61", dependent: true },
+    multiprocessors: 132,
   },
 };
 

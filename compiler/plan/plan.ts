@@ -68,6 +68,8 @@ export interface KernelEntry {
   readonly threads?: number;
   readonly sharedBytes?: number;
   readonly scratchBytes?: number;
+  /** GPU: it waits for the kernel before itself, so that it may be launched before that has ended. */
+  readonly dependent?: boolean;
 }
 
 /** Where a kernel argument's memory is. */

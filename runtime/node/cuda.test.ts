@@ -77,6 +77,32 @@ describe.skipIf(missingAddon !== null)("a bundle on a GPU", () => {
     await model.close();
   });
 
+  it("launches kernels that wait for the one before while that runs, the first one after all", async () => {
+    const parts = scaleBundle(["sm_80"]);
+    const plan = structuredClone(parts.plan) as {
+      targets: { sm_80: { kernels: { dependent?: boolean }[] } };
+    };
+    for (const kernel of plan.targets.sm_80.kernels) kernel.dependent = true;
+    const bundle = fresh({ ...parts, plan: { ...parts.plan, ...plan } });
+    const launches = async (graph: boolean): Promise<string[]> => {
+      const model = await load(bundle, { device: "cuda" });
+      const state = model.createState();
+      calls("");
+      const { y } = await model.run({ x: x23 }, { state, graph });
+      expect([...(y?.data ?? [])]).toEqual(y23);
+      await model.close();
+      return calls("cuLaunchKernel", "cuLaunchKernelEx").map((line) =>
+        line.replace(/^(\w+ \w+).*?( dependent)?$/, "$1$2"),
+      );
+    };
+    const expected = ["cuLaunchKernel scale", "cuLaunchKernelEx add dependent"];
+    expect(await launches(false)).toEqual(expected);
+    expect(await launches(true)).toEqual(expected);
+    process.env["FARRIER_DEPENDENT"] = "0";
+    expect(await launches(true)).toEqual(["cuLaunchKernel scale", "cuLaunchKernel add"]);
+    delete process.env["FARRIER_DEPENDENT"];
+  });
+
   it("keeps buffers by shape, and allocates nothing in a second run", async () => {
     const model = await load(fresh(), { device: "cuda" });
     const state = model.createState();

@@ -8,6 +8,8 @@ import { packageRoot } from "../../compiler/version.js";
 import { load, type Model } from "../../runtime/node/index.js";
 
 export const fixtures = path.join(packageRoot(), "test", "fixtures", "models");
+/** What everything is compiled for: `TARGET` of the environment. */
+export const target = process.env["TARGET"] ?? "sm_80";
 /** Removed when all is done. */
 export const work = fs.mkdtempSync(path.join(os.tmpdir(), "farrier-gpu-"));
 export const counts = { passed: 0, failed: 0 };
@@ -32,7 +34,7 @@ export async function onGpu<T>(
   body: (model: Model) => Promise<T>,
 ): Promise<T> {
   const output = path.join(work, `bundle${bundles++}`);
-  await compile(source, { target: ["sm_80"], ...options, output });
+  await compile(source, { target: [target], ...options, output });
   const model = await load(output, { device: "cuda:0" });
   try {
     return await body(model);

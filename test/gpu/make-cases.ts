@@ -1,5 +1,5 @@
 /**
- * Writes every kernel case for a GPU machine without Node: `npx tsx test/gpu/make-cases.ts [DIR [FILTER]]`
+ * Writes every kernel case for a GPU machine without Node: `npx tsx test/gpu/make-cases.ts [DIR [FILTER [TARGET]]]`
  * makes DIR (default build/gpu-cases) with `cases.json`, `data.bin` and one PTX file per kernel;
  * there, `python3 test/gpu/run_cases.py DIR` runs them.
  */
@@ -9,11 +9,13 @@ import { join } from "node:path";
 import * as zlib from "node:zlib";
 import { byteSize } from "../../compiler/ir/dtype.js";
 import { kernelNamePlaceholder, type KernelText } from "../../compiler/kernel/family.js";
+import { targetNamed } from "../../compiler/kernel/target.js";
 import { writeElements } from "../../compiler/scalar/elements.js";
 import { hostValue, tensorOf, workspaceBytes, type GpuCase } from "./cases/case.js";
 import { allCases } from "./cases/registry.js";
 
-const [folder = "build/gpu-cases", filter = ""] = process.argv.slice(2);
+const [folder = "build/gpu-cases", filter = "", name = "sm_80"] = process.argv.slice(2);
+const target = targetNamed(name);
 const chunks: Uint8Array[] = [];
 let size = 0;
 
@@ -83,7 +85,7 @@ function workspaceOf(test: GpuCase, kernel: KernelText): object[] {
 }
 
 function describe(test: GpuCase): object {
-  const kernel = test.kernel();
+  const kernel = test.kernel(target);
   if (kernel.launch.kind !== "gpu") throw new Error(`${test.name} is no GPU kernel`);
   const file = `${createHash("sha256").update(kernel.text).digest("hex").slice(0, 16)}.ptx`;
   writeFileSync(join(folder, file), kernel.text);

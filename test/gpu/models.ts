@@ -1,6 +1,7 @@
 /**
  * Whole models on a GPU, with nothing but Node and the driver: `node dist/test/gpu/models.js [TEXT…]`
- * runs the checks whose name has one of the texts, or all. Each group runs in a process of its own,
+ * runs the checks whose name has one of the texts, or all, on the target that TARGET of the
+ * environment names (default sm_80). Each group runs in a process of its own,
  * so that one bad kernel does not end the others. Prints one line a check and closes with
  * `N passed, N failed`.
  */
@@ -12,7 +13,7 @@ import { map } from "../../compiler/ir/build.js";
 import { matmul } from "../../compiler/ir/build-anchor.js";
 import { elementwise } from "../../compiler/scalar/elementwise.js";
 import { evaluated, floats, modelOf, normals } from "../models/graphs.js";
-import { attempt, check, counts, fixtures, onGpu, work } from "./checks.js";
+import { attempt, check, counts, fixtures, onGpu, target, work } from "./checks.js";
 import { directory, routing } from "./directories.js";
 import { runGroups } from "./groups.js";
 import { gpt2Small } from "./shapes.js";
@@ -31,7 +32,7 @@ async function onnx(name: string, file: string): Promise<void> {
     const expected = golden.get("output")!;
     const error = compare(output!.toFloat64(), numbersOf(expected), expected.shape);
     const launches =
-      loaded.description.plan.targets["sm_80"]?.entries["main"]?.[0]?.steps.length ?? 0;
+      loaded.description.plan.targets[target]?.entries["main"]?.[0]?.steps.length ?? 0;
     check(
       `${name}/${file}`,
       error.relRms <= 2e-6 && error.sameSpecials,
@@ -94,7 +95,7 @@ async function ownFunction(): Promise<void> {
   await onGpu(model, {}, async (loaded) => {
     const { y } = await loaded.run({ x: { data: [...values], shape: [rows, width] } });
     const error = compare(y!.toFloat64(), expected, [rows, columns]);
-    const steps = loaded.description.plan.targets["sm_80"]?.entries["main"]?.[0]?.steps.length;
+    const steps = loaded.description.plan.targets[target]?.entries["main"]?.[0]?.steps.length;
     check(
       "a function of one's own",
       error.relRms <= 1e-6 && steps === 1,

@@ -232,6 +232,8 @@ export const ptx = {
   copyCommit: "cp.async.commit_group;",
   copyWait: (groups: number) => `cp.async.wait_group ${groups};`,
   barrier: "bar.sync 0;",
+  dependencyLaunch: "griddepcontrol.launch_dependents;",
+  dependencyWait: "griddepcontrol.wait;",
   warpBarrier: "bar.warp.sync 0xffffffff;",
   shuffleUp: "shfl.sync.up.b32",
   shuffleXor: "shfl.sync.bfly.b32",

@@ -12,13 +12,15 @@ import type { Expr } from "../../scalar/expr.js";
 import { renderTemplate, type View } from "../render.js";
 import { HostScalars } from "../scalars.js";
 import { type Block, PtxBuilder, type Value } from "./builder.js";
+import { dependentText } from "./dependent.js";
 import { memoryType, ptx, type MemoryType, type PtxType } from "./instructions.js";
+import { launchOptions } from "./verify/kernel.js";
 
 interface OperandAccess {
   readonly dtype: DType;
   readonly memory: MemoryType;
   readonly base: Value;
-  /** Nothing in this kernel writes it, so that loads may go through the read-only cache. */
+  /** Nothing writes it while this kernel runs, so that loads may go through the read-only cache. */
   readonly constant: boolean;
 }
 
@@ -27,21 +29,21 @@ export class PtxKernel {
   /** First text of the kernel: addresses, scalars and whatever depends on nothing else. */
   readonly entry: Block;
   readonly target: Target;
+  /** Operands, then the workspace. */
+  readonly #addresses: readonly Operand[];
   readonly #operands = new Map<string, OperandAccess>();
   readonly #specials = new Map<string, Value>();
   readonly #scalars = new HostScalars();
   readonly #scalarValues = new Map<string, Value>();
-  readonly #operandCount: number;
   readonly #workspace: Pick<KernelText, "workspace">;
 
   constructor(operands: readonly Operand[], target: Target, workspace: Workspace | null = null) {
     this.target = target;
     this.entry = this.b.block.section();
     this.#workspace = workspace === null ? {} : { workspace };
-    const addresses = addressesOf({ operands }, this.#workspace);
-    this.#operandCount = addresses.length;
+    this.#addresses = addressesOf({ operands }, this.#workspace);
     this.b.into(this.entry, () => {
-      addresses.forEach((operand, index) => this.#declare(operand, index));
+      this.#addresses.forEach((operand, index) => this.#declare(operand, index));
     });
   }
 
@@ -61,8 +63,14 @@ export class PtxKernel {
       dtype: operand.dtype,
       memory,
       base,
-      constant: operand.access === "read",
+      constant: operand.access === "read" && (operand.weight === true || !this.#ptx.dependent),
     });
+  }
+
+  get #ptx(): NonNullable<Target["ptx"]> {
+    const { name, ptx } = this.target;
+    if (ptx === undefined) throw bug(`a PTX kernel for target ${name}`);
+    return ptx;
   }
 
   operand(name: string): OperandAccess {
@@ -89,7 +97,7 @@ export class PtxKernel {
     const known = this.#scalarValues.get(key);
     if (known !== undefined) return known;
     const suffix = type === "s32" ? "ld.param.u32" : ptx.loadParam;
-    const name = paramName(this.#operandCount + slot);
+    const name = paramName(this.#addresses.length + slot);
     const value = this.b.into(this.entry, () => this.b.op(suffix, type, `[${name}]`));
     this.#scalarValues.set(key, value);
     return value;
@@ -106,8 +114,8 @@ export class PtxKernel {
 
   /** Holes of every template: header, parameters, registers. */
   #header(launch: Launch & { kind: "gpu" }): View {
-    const params = this.#operandCount + this.#scalars.list().length;
-    const { target, version } = this.target.ptx ?? { target: this.target.name, version: "7.0" };
+    const params = this.#addresses.length + this.#scalars.list().length;
+    const { target, version } = this.#ptx;
     return {
       version,
       target,
@@ -125,7 +133,10 @@ export class PtxKernel {
   /** Renders `template` with the common holes and `view`'s. */
   render(template: string, launch: Launch & { kind: "gpu" }, view: View): KernelText {
     const text = renderTemplate(template, { ...this.#header(launch), ...view });
-    return { text, scalars: this.#scalars.list(), launch, ...this.#workspace };
+    const call = { scalars: this.#scalars.list(), launch };
+    const options = launchOptions({ operands: this.#addresses }, call, this.target);
+    const whole = this.#ptx.dependent ? dependentText(text, options) : text;
+    return { text: whole, ...call, ...this.#workspace };
   }
 }
 

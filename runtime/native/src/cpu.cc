@@ -82,12 +82,13 @@ class CpuKernels final : public Kernels {
     reserve_scratch(scratch);
   }
 
-  void launch(const Launch& l, Stream) override {
+  bool launch(const Launch& l, Stream) override {
     const int64_t tasks = l.grid[0];
     if (tasks < 0 || tasks > std::numeric_limits<int32_t>::max())
       fail("E_LAUNCH_DECL", std::string(l.label) + ": " + std::to_string(tasks) + " tasks, limit 0 to 2147483647");
     const Function& f = functions_[l.kernel];
     run_tasks(f.entry, l.buffers, l.scalars, tasks, f.scratch);
+    return tasks > 0;
   }
 
  private:
@@ -187,7 +188,7 @@ class Cpu final : public Device {
 
  private:
   class NoKernels final : public Kernels {
-    void launch(const Launch&, Stream) override {}
+    bool launch(const Launch&, Stream) override { return false; }
   };
 
   static void copy(void* to, const void* from, uint64_t bytes) {

@@ -31,6 +31,25 @@ enum JitOption : int { error_log = 5, error_log_bytes = 6 };
 constexpr unsigned stream_non_blocking = 1, event_default = 0, event_record_external = 1;
 constexpr int capture_thread_local = 1;
 
+// CUlaunchAttribute: `value` is the first word of 64 bytes.
+struct alignas(8) LaunchAttribute {
+  int id;
+  char pad[4];
+  int value[16];
+};
+constexpr int programmatic_serialization = 6;
+
+// CUlaunchConfig.
+struct LaunchConfig {
+  unsigned grid[3], block[3], shared;
+  Stream stream;
+  LaunchAttribute* attributes;
+  unsigned n_attributes;
+};
+
+// From this driver on, a recorded graph keeps dependent launches.
+constexpr int dependent_launches = 12030;
+
 // One line a function: member, exported name, parameters. All are in driver 470 (CUDA 11.4).
 #define FARRIER_CUDA_FUNCTIONS(X)                                                                            \
   X(get_error_name, "cuGetErrorName", (Result, const char**))                                                \
@@ -76,7 +95,9 @@ constexpr int capture_thread_local = 1;
     (Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Stream, void**, void**))
 
 // Of newer drivers; nullptr in older ones.
-#define FARRIER_CUDA_OPTIONAL(X) X(param_info, "cuFuncGetParamInfo", (Function, size_t, size_t*, size_t*)) /* 12.4 */
+#define FARRIER_CUDA_OPTIONAL(X)                                                       \
+  X(launch_ex, "cuLaunchKernelEx", (const LaunchConfig*, Function, void**, void**)) /* 11.8 */ \
+  X(param_info, "cuFuncGetParamInfo", (Function, size_t, size_t*, size_t*))            /* 12.4 */
 
 struct Driver {
 #define FARRIER_MEMBER(member, name, parameters) Result(*member) parameters = nullptr;

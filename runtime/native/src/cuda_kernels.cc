@@ -1,6 +1,7 @@
 // PTX to functions of the GPU, and launching them.
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -95,6 +96,12 @@ void assemble_all(Cuda& device, const Bundle& bundle, const TargetPlans& target,
   advance(done.exchange(0));
 }
 
+// FARRIER_DEPENDENT=0: every kernel begins after the one before has ended, to compare.
+bool dependent_launches(const cuda::Driver& driver) {
+  const char* wanted = std::getenv("FARRIER_DEPENDENT");
+  return driver.launch_ex != nullptr && driver.version >= cuda::dependent_launches && (wanted == nullptr || std::string(wanted) != "0");
+}
+
 class CudaKernels final : public Kernels {
  public:
   CudaKernels(Cuda& device, const Bundle& bundle, const TargetPlans& target, const Advance& advance)
@@ -104,12 +111,12 @@ class CudaKernels final : public Kernels {
     for (const KernelSpec& kernel : target.kernels) functions_.push_back(function(kernel));
   }
 
-  void launch(const Launch& l, farrier::Stream stream) override {
+  bool launch(const Launch& l, farrier::Stream stream) override {
     constexpr int64_t limits[] = {2147483647, 65535, 65535};
     for (int i = 0; i < 3; i++)
       if (l.grid[i] < 0 || l.grid[i] > limits[i])
         fail("E_LAUNCH_DECL", std::string(l.label) + ": grid dimension " + std::to_string(i) + " is " + std::to_string(l.grid[i]) + ", limit " + std::to_string(limits[i]));
-    if (l.grid[0] == 0 || l.grid[1] == 0 || l.grid[2] == 0) return;
+    if (l.grid[0] == 0 || l.grid[1] == 0 || l.grid[2] == 0) return false;
     const Function& f = functions_[l.kernel];
     const size_t arguments = l.n_buffers + l.n_scalars;
     if (arguments > max_arguments || (f.parameters >= 0 && static_cast<size_t>(f.parameters) != arguments))
@@ -117,9 +124,19 @@ class CudaKernels final : public Kernels {
     void* parameters[max_arguments];
     for (size_t i = 0; i < l.n_buffers; i++) parameters[i] = const_cast<void**>(&l.buffers[i]);
     for (size_t i = 0; i < l.n_scalars; i++) parameters[l.n_buffers + i] = const_cast<int64_t*>(&l.scalars[i]);
-    const cuda::Result result = device_.driver().launch(f.entry, static_cast<unsigned>(l.grid[0]), static_cast<unsigned>(l.grid[1]), static_cast<unsigned>(l.grid[2]),
-                                                        f.threads, 1, 1, f.shared, static_cast<cuda::Stream>(stream), parameters, nullptr);
+    const unsigned grid[] = {static_cast<unsigned>(l.grid[0]), static_cast<unsigned>(l.grid[1]), static_cast<unsigned>(l.grid[2])};
+    const auto to = static_cast<cuda::Stream>(stream);
+    const cuda::Driver& d = device_.driver();
+    cuda::Result result;
+    if (f.dependent && l.after_kernel) {
+      cuda::LaunchAttribute early{cuda::programmatic_serialization, {}, {1}};
+      const cuda::LaunchConfig config{{grid[0], grid[1], grid[2]}, {f.threads, 1, 1}, f.shared, to, &early, 1};
+      result = d.launch_ex(&config, f.entry, parameters, nullptr);
+    } else {
+      result = d.launch(f.entry, grid[0], grid[1], grid[2], f.threads, 1, 1, f.shared, to, parameters, nullptr);
+    }
     if (result != 0) device_.throw_failure(result, std::string("launching ") + l.label);
+    return true;
   }
 
  private:
@@ -127,12 +144,13 @@ class CudaKernels final : public Kernels {
     cuda::Function entry = nullptr;
     unsigned threads = 0, shared = 0;
     int parameters = -1;  // unknown
+    bool dependent = false;
   };
 
   Function function(const KernelSpec& kernel) {
     const cuda::Driver& d = device_.driver();
     const auto file = std::find(files_.begin(), files_.end(), kernel.file);
-    Function f{nullptr, kernel.threads, static_cast<unsigned>(kernel.shared_bytes), -1};
+    Function f{nullptr, kernel.threads, static_cast<unsigned>(kernel.shared_bytes), -1, kernel.dependent && dependent_launches(d)};
     const cuda::Result result = d.module_function(&f.entry, modules_[static_cast<size_t>(file - files_.begin())], kernel.symbol.c_str());
     if (result != 0) device_.throw_failure(result, quoted(kernel.file) + " has no kernel " + quoted(kernel.symbol), "compile the model again");
     const auto attribute = [&](cuda::FunctionAttribute which) {

@@ -25,6 +25,7 @@ struct Launch {
   size_t n_scalars = 0;
   int64_t grid[3] = {1, 1, 1};  // CPU: tasks in the first
   const char* label = "";
+  bool after_kernel = false;  // of the same run, with nothing between in the stream
 };
 
 // Medians, in milliseconds: see farrier_times.
@@ -42,8 +43,8 @@ struct Rates {
 class Kernels {
  public:
   virtual ~Kernels() = default;
-  // Never allocates or waits. An empty grid is nothing. E_LAUNCH_DECL, E_LAUNCH.
-  virtual void launch(const Launch& launch, Stream stream) = 0;
+  // Never allocates or waits. False: an empty grid, which is nothing. E_LAUNCH_DECL, E_LAUNCH.
+  virtual bool launch(const Launch& launch, Stream stream) = 0;
 };
 
 class Graph {

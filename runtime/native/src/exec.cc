@@ -146,12 +146,18 @@ void* Exec::address(const Buffer& buffer) const {
   return status_.at();
 }
 
-void Exec::step(const Step& s, Stream stream) {
+bool Exec::step(const Step& s, Stream stream, bool after_kernel) {
   for (size_t i = 0; i < s.buffers.size(); i++) buffers_[i] = address(s.buffers[i]);
   for (size_t i = 0; i < s.scalars.size(); i++) scalars_[i] = s.scalars[i].eval(symbols_.values);
-  Launch launch{s.kernel, buffers_.data(), s.buffers.size(), scalars_.data(), s.scalars.size(), {}, s.label.c_str()};
+  Launch launch{s.kernel, buffers_.data(), s.buffers.size(), scalars_.data(), s.scalars.size(), {}, s.label.c_str(), after_kernel};
   for (int i = 0; i < 3; i++) launch.grid[i] = s.grid[i].eval(symbols_.values);
-  weights_->kernels().launch(launch, stream);
+  return weights_->kernels().launch(launch, stream);
+}
+
+void Exec::steps(const Plan& plan, Stream stream) {
+  // What is in the stream before the first kernel is the caller's: it may write weights.
+  bool after_kernel = false;
+  for (const Step& s : plan.steps) after_kernel = step(s, stream, after_kernel) || after_kernel;
 }
 
 void Exec::clear_status(const Plan& plan, Stream stream) {
@@ -165,7 +171,7 @@ void Exec::run(const Arguments& arguments, Stream stream) {
   const FloatEnvironment environment;
   const Plan& plan = prepare(arguments);
   clear_status(plan, stream);
-  for (const Step& s : plan.steps) step(s, stream);
+  steps(plan, stream);
   if (device().is_cpu()) read_status();
 }
 
@@ -189,7 +195,7 @@ std::unique_ptr<Graph> Exec::capture(const Arguments& arguments) {
   const Plan& plan = prepare(arguments);
   return device().capture([&](Stream stream) {
     clear_status(plan, stream);
-    for (const Step& s : plan.steps) step(s, stream);
+    steps(plan, stream);
     last_stream_ = nullptr;
   });
 }
@@ -199,8 +205,9 @@ Times Exec::profile(const Arguments& arguments, Stream stream, int repeats) {
   const FloatEnvironment environment;
   const Plan& plan = prepare(arguments);
   clear_status(plan, stream);
-  for (const Step& s : plan.steps) step(s, stream);  // warm
-  return device().time(plan.steps.size(), repeats, stream, [&](Stream to, size_t i) { step(plan.steps[i], to); });
+  steps(plan, stream);  // warm
+  // Each from its own beginning to its own end: after an event no launch is dependent.
+  return device().time(plan.steps.size(), repeats, stream, [&](Stream to, size_t i) { step(plan.steps[i], to, false); });
 }
 
 void Exec::run_steps(const Arguments& arguments, Stream stream, size_t first, size_t count) {

@@ -56,7 +56,8 @@ class Exec : public Object {
   void check_outputs(const Arguments& arguments);
   void check_aliases(const Plan& plan, const Arguments& arguments) const;
   void* address(const Buffer& buffer) const;
-  void step(const Step& step, Stream stream);
+  bool step(const Step& step, Stream stream, bool after_kernel);  // false: an empty grid
+  void steps(const Plan& plan, Stream stream);
   void clear_status(const Plan& plan, Stream stream);
   void read_status();
 

@@ -134,6 +134,7 @@ class Reader {
     f["family"].string();
     if (!cpu) k.threads = static_cast<uint32_t>(f["threads"].integer(1, 1024));
     if (f.has("sharedBytes")) k.shared_bytes = static_cast<uint64_t>(f["sharedBytes"].integer(0, 1 << 30));
+    if (f.has("dependent")) k.dependent = f["dependent"].boolean();
     if (f.has("scratchBytes")) k.scratch_bytes = static_cast<uint64_t>(f["scratchBytes"].integer(0, 1 << 30));
     return k;
   }

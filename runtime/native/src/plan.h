@@ -44,6 +44,7 @@ struct KernelSpec {
   std::string symbol, file;
   uint32_t threads = 0;
   uint64_t shared_bytes = 0, scratch_bytes = 0;
+  bool dependent = false;  // waits for the kernel before itself
 };
 
 struct Buffer {

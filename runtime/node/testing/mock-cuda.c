@@ -141,15 +141,26 @@ CUresult cuFuncGetParamInfo(Function* f, size_t i, size_t* offset, size_t* size)
   *offset = 8 * i; *size = 8;
   return (int)i < f->parameters ? 0 : 1;
 }
-CUresult cuLaunchKernel(Function* f, unsigned x, unsigned y, unsigned z, unsigned tx, unsigned ty, unsigned tz, unsigned shared, Stream* s,
-                        void** arguments, void** extra) {
-  char detail[128];
-  (void)extra;
-  snprintf(detail, sizeof detail, "%s grid=%u,%u,%u block=%u,%u,%u shared=%u last=%lld", f->name, x, y, z, tx, ty, tz, shared,
-           (long long)*(int64_t*)arguments[f->parameters - 1]);
-  const int r = call("cuLaunchKernel", detail);
+static CUresult launch(const char* call_name, const char* kind, Function* f, const unsigned* grid, const unsigned* block, unsigned shared,
+                       Stream* s, void** arguments) {
+  char detail[160];
+  snprintf(detail, sizeof detail, "%s grid=%u,%u,%u block=%u,%u,%u shared=%u last=%lld%s", f->name, grid[0], grid[1], grid[2], block[0],
+           block[1], block[2], shared, (long long)*(int64_t*)arguments[f->parameters - 1], kind);
+  const int r = call(call_name, detail);
   if (r) return r;
-  Node node = {.function = f, .grid = x};
+  Node node = {.function = f, .grid = grid[0]};
   for (int i = 0; i < f->parameters; i++) node.arguments[i] = *(uint64_t*)arguments[i];
   return put(s, node);
+}
+CUresult cuLaunchKernel(Function* f, unsigned x, unsigned y, unsigned z, unsigned tx, unsigned ty, unsigned tz, unsigned shared, Stream* s,
+                        void** arguments, void** extra) {
+  (void)extra;
+  return launch("cuLaunchKernel", "", f, (unsigned[]){x, y, z}, (unsigned[]){tx, ty, tz}, shared, s, arguments);
+}
+typedef struct { int id; char pad[4]; _Alignas(8) int value[16]; } Attribute;
+typedef struct { unsigned grid[3], block[3], shared; Stream* stream; Attribute* attributes; unsigned count; } Config;
+CUresult cuLaunchKernelEx(const Config* c, Function* f, void** arguments, void** extra) {
+  (void)extra;
+  const int early = c->count == 1 && c->attributes[0].id == 6 && c->attributes[0].value[0] == 1;
+  return launch("cuLaunchKernelEx", early ? " dependent" : " unknown", f, c->grid, c->block, c->shared, c->stream, arguments);
 }

@@ -1,6 +1,7 @@
 /** Kernel cases that run in the interpreter, through ptxas and on a GPU: one list for all three. */
 import type { KernelDesc, Operand } from "../../../compiler/kernel/desc.js";
 import type { KernelText } from "../../../compiler/kernel/family.js";
+import type { Target } from "../../../compiler/kernel/target.js";
 import type { DType } from "../../../compiler/ir/dtype.js";
 import { castValue, type Value } from "../../../compiler/scalar/round.js";
 import { readElements } from "../../../compiler/scalar/elements.js";
@@ -35,7 +36,8 @@ export interface Tolerance {
 export interface GpuCase {
   readonly name: string;
   readonly desc: KernelDesc;
-  readonly kernel: () => KernelText;
+  /** The text for `on`, by default sm_80, whose configurations every NVIDIA target has. */
+  readonly kernel: (on?: Target) => KernelText;
   readonly symbols: Symbols;
   /** Operands that are read. An operand left out is poisoned before the run. */
   readonly inputs: Readonly<Record<string, Fill>>;

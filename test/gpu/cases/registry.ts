@@ -26,12 +26,8 @@ function adapted<D extends KernelDesc, C>(
     desc,
     symbols,
     inputs,
-    kernel: () =>
-      template.render(
-        desc as never,
-        config ?? template.candidates(desc as never, target)[0]!,
-        target,
-      ),
+    kernel: (on = target) =>
+      template.render(desc as never, config ?? template.candidates(desc as never, target)[0]!, on),
     expected: () => expected,
     tolerance: { absolute: 0, relative: 0, rms: tolerance },
   };

@@ -1,10 +1,11 @@
 /** Runs a case in the interpreter. */
 import { readElements, writeElements } from "../../../compiler/scalar/elements.js";
+import type { Target } from "../../../compiler/kernel/target.js";
 import { byteSize } from "../../../compiler/ir/dtype.js";
 import { runPtx, type RunReport } from "../../kernels/ptx/mma-interpreter.js";
 import { hostValue, poison, tensorOf, workspaceBytes, type GpuCase, type Tensors } from "./case.js";
 
-export function interpret(test: GpuCase): { after: Tensors; report: RunReport } {
+export function interpret(test: GpuCase, on?: Target): { after: Tensors; report: RunReport } {
   const { operands } = test.desc;
   const buffers = operands.map((operand) => {
     const values = tensorOf(operand, test);
@@ -14,7 +15,7 @@ export function interpret(test: GpuCase): { after: Tensors; report: RunReport } 
         values === null ? new Uint8Array(bytes).fill(poison) : writeElements(operand.dtype, values),
     };
   });
-  const kernel = test.kernel();
+  const kernel = test.kernel(on);
   const workspace = workspaceBytes(kernel, test.symbols);
   const { launch } = kernel;
   if (launch.kind !== "gpu") throw new Error("not a GPU kernel");

@@ -70,7 +70,7 @@ function caseOf({ name, choices, counts, masses, value = logit, noise = gumbel }
   return {
     name: `sample ${name}`,
     desc,
-    kernel: () => sm80Sample.render(desc, sm80Sample.candidates(desc, target)[0]!, target),
+    kernel: (on = target) => sm80Sample.render(desc, sm80Sample.candidates(desc, target)[0]!, on),
     symbols: {},
     inputs: Object.fromEntries(
       Object.entries(given).map(([key, values]) => [key, { kind: "values", values } as const]),

@@ -105,7 +105,7 @@ function casesOf<D extends KernelDesc, C>(
   return chosen.map((config, i) => ({
     name: `${desc.family} ${desc.label}${configs === "all" ? ` #${i} ${Object.values(config as object).join("-")}` : ""}`,
     desc,
-    kernel: () => template.render(desc as never, config, target),
+    kernel: (on = target) => template.render(desc as never, config, on),
     symbols,
     inputs,
     expected: () => reference(desc, inputs, symbols, target),

@@ -596,7 +596,7 @@ function bodyOf(
   if (parts[0] === "ret" || parts[0] === "exit")
     return (_, warp, mask) => lanesOf(mask, (lane) => (warp.pc[lane] = -1));
   // Warps run one after the other: what was written is seen.
-  if (parts[0] === "bar" || parts[0] === "fence") return () => undefined;
+  if (["bar", "fence", "griddepcontrol"].includes(parts[0]!)) return () => undefined;
   if (parts[0] === "atom") return atomicAdd(parts, operands, context, text);
   const special = matrixStep(parts, operands, context, text);
   if (special !== null) return special;

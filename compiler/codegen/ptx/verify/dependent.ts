@@ -1,6 +1,6 @@
 /**
  * Dependent launches: before `griddepcontrol.wait` a kernel touches weights only, and every path to
- * its end passes the wait.
+ * its end passes the wait. Read-only loads (`.nc`) are of weights: all else may change while it runs.
  */
 import type { Flow } from "./flow.js";
 import { forEachAccess } from "./memory.js";
@@ -24,9 +24,16 @@ export function checkDependent(
   }
   const waited = afterWait(module, flow);
   forEachAccess(module, flow, (instruction, slot, operand) => {
-    if (slot.space !== "global" || waited.has(instruction)) return;
+    if (slot.space !== "global") return;
     const param = options.params[values.address(operand).base - 1];
     const weight = param?.kind === "pointer" && param.weight === true;
+    if (slot.mode === "constant" && !weight)
+      problems.add(
+        "DEPENDENT",
+        instruction.line,
+        `${instruction.opcode} of what the kernel before may write`,
+      );
+    if (waited.has(instruction)) return;
     if (!weight || slot.mode === "write" || slot.mode === "readwrite")
       problems.add(
         "DEPENDENT",

@@ -1,6 +1,6 @@
 /** The verifier on farrier's own kernels, where they are rendered. */
 import { bug } from "../../../errors.js";
-import type { KernelDesc } from "../../../kernel/desc.js";
+import type { KernelBase, KernelDesc } from "../../../kernel/desc.js";
 import { addressesOf, type KernelText } from "../../../kernel/family.js";
 import type { Target } from "../../../kernel/target.js";
 import { rangeOf } from "../../../scalar/range.js";
@@ -14,7 +14,7 @@ const operandAlign = 16;
 
 /** What the launch of a rendered kernel passes. */
 export function launchOptions(
-  desc: KernelDesc,
+  desc: Pick<KernelBase, "operands">,
   kernel: Pick<KernelText, "scalars" | "launch" | "workspace">,
   target: Target,
 ): VerifyOptions {
@@ -22,10 +22,11 @@ export function launchOptions(
   if (target.ptx === undefined || launch.kind !== "gpu")
     throw bug(`a PTX kernel for target ${target.name}`);
   const { ptx, sharedBytes } = target;
-  const pointers = addressesOf(desc, kernel).map(({ access }): PtxParam => ({
+  const pointers = addressesOf(desc, kernel).map(({ access, weight = false }): PtxParam => ({
     kind: "pointer",
     align: operandAlign,
     access,
+    weight,
   }));
   const numbers = scalars.map((expr): PtxParam => {
     const multiple = multipleOf(expr, () => ({ step: null, multiple: 1 }));
@@ -36,6 +37,7 @@ export function launchOptions(
     sharedBytes: launch.sharedBytes,
     ...(sharedBytes === undefined ? {} : { sharedLimit: sharedBytes }),
     threads: launch.threads,
+    dependent: ptx.dependent,
     params: [...pointers, ...numbers],
   };
 }
