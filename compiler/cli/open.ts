@@ -4,6 +4,7 @@ import path from "node:path";
 import { devices, load, machine, type Model } from "../../runtime/node/index.js";
 import { compile, type CompileOptions } from "../compile.js";
 import { FarrierError } from "../errors.js";
+import { newestTarget } from "../kernel/target.js";
 import { mismatch, type Shape } from "./json-shape.js";
 import type { Output } from "./output.js";
 import { scratchDirectory } from "./scratch.js";
@@ -49,9 +50,13 @@ function parsed(file: string): unknown {
   }
 }
 
-/** The target that is compiled for a device. */
-export function targetFor(device: string): string {
-  return device.startsWith("cuda") ? "sm_80" : "cpu";
+/** The target that is compiled for a device: of those that a GPU runs, the newest. */
+async function targetFor(device: string): Promise<string> {
+  if (!device.startsWith("cuda")) return "cpu";
+  const id = Number(device.split(":")[1] ?? 0);
+  const found = await devices();
+  const gpu = found.devices.find((each) => each.type === "cuda" && each.id === id);
+  return newestTarget(Number((gpu?.capability ?? "8.0").replace(".", "")));
 }
 
 /** The CPU if the bundle has code for one, else the first GPU. */
@@ -99,7 +104,7 @@ export async function withModel<T>(
   const directory = scratchDirectory();
   try {
     const bundle = await compile(place, {
-      target: [targetFor(device)],
+      target: [await targetFor(device)],
       ...options,
       output: path.join(directory, "model.farrier"),
       progress: output.progress,

@@ -16,7 +16,7 @@ export interface Target {
     readonly version: string;
     /** The lowest NVIDIA driver that knows this version. */
     readonly driver: string;
-    /** Kernels begin before the one before them has ended: docs/adr/0008-dependent-launches.md. */
+    /** Kernels begin while the one before them runs: docs/adr/0008-dependent-launches.md. */
     readonly dependent: boolean;
   };
   /** GPU: dynamic shared memory that one block may ask for, bytes. */
@@ -78,6 +78,15 @@ export const targets: Readonly<Record<string, Target>> = {
     multiprocessors: 132,
   },
 };
+
+/** The newest NVIDIA target that a GPU of this compute capability (90 for 9.0) runs. */
+export function newestTarget(capability: number): string {
+  const runs = Object.values(targets)
+    .map(({ name }) => [Number(/^sm_(\d+)$/.exec(name)?.[1] ?? Infinity), name] as const)
+    .filter(([number]) => number <= capability)
+    .sort(([a], [b]) => b - a);
+  return runs[0]?.[1] ?? "sm_80";
+}
 
 export function targetNamed(name: string): Target {
   const target = targets[name];

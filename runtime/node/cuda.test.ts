@@ -62,7 +62,12 @@ describe.skipIf(missingAddon !== null)("a bundle on a GPU", () => {
   it("launches what the plan says, with one memset for the status", async () => {
     const model = await load(fresh(), { device: "cuda:0" });
     expect(model.target).toBe("sm_80");
-    expect(calls("cuFuncSetAttribute")).toEqual(["cuFuncSetAttribute add 8=65536"]);
+    const both = await load(fresh(scaleBundle(["sm_90", "sm_80"])), { device: "cuda:0" });
+    expect(both.target).toBe("sm_90");
+    await both.close();
+    expect(calls("cuFuncSetAttribute")).toEqual(
+      new Array(2).fill("cuFuncSetAttribute add 8=65536"),
+    );
     const state = model.createState();
     calls("");
     const { y, count: n } = await model.run({ x: x23 }, { state });

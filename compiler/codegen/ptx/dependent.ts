@@ -1,6 +1,6 @@
 /**
- * Dependent launches: where a kernel's text lets the next one begin, and where it waits for the one
- * before. See `docs/adr/0008-dependent-launches.md`.
+ * Dependent launches: where a kernel's text waits for the kernel before it, and lets the next begin.
+ * See `docs/adr/0008-dependent-launches.md`.
  */
 import { checkOperands } from "./verify/check-operands.js";
 import { buildFlow } from "./verify/flow.js";
@@ -12,10 +12,10 @@ import { Values } from "./verify/values.js";
 import { ptx } from "./instructions.js";
 
 /**
- * `text` with the two instructions of a dependent launch. The next kernel may begin at once; this one
- * waits as late as its straight-line beginning allows: what it reads of weights, and all that it works
- * out before, overlaps with the end of the kernel before. A text that the verifier will refuse is left
- * as it is.
+ * `text` with the two instructions of a dependent launch. It waits as late as its straight-line
+ * beginning allows: what it reads of weights, and all that it works out before, overlaps with the end
+ * of the kernel before. Then the next one may begin: earlier, its blocks would only take room from
+ * those of the kernel before. A text that the verifier will refuse is left as it is.
  */
 export function dependentText(text: string, options: VerifyOptions): string {
   const problems = new Problems();
@@ -38,7 +38,6 @@ export function dependentText(text: string, options: VerifyOptions): string {
     if (!(param?.kind === "pointer" && param.weight === true)) waitLine = line;
   });
   const lines = text.split("\n");
-  lines.splice(waitLine - 1, 0, `  ${ptx.dependencyWait}`);
-  lines.splice(instructions[0]!.line - 1, 0, `  ${ptx.dependencyLaunch}`);
+  lines.splice(waitLine - 1, 0, `  ${ptx.dependencyWait}`, `  ${ptx.dependencyLaunch}`);
   return lines.join("\n");
 }

@@ -247,7 +247,9 @@ const target = (gpu: boolean): object => ({
   entries: { main: [plan(gpu, 1, 16), plan(gpu, 17, 64)] },
 });
 
-export function scaleBundle(targets: readonly ("cpu" | "sm_80")[] = ["cpu"]): BundleParts {
+export function scaleBundle(
+  targets: readonly ("cpu" | "sm_80" | "sm_90")[] = ["cpu"],
+): BundleParts {
   return {
     plan: {
       format: 1,
@@ -274,7 +276,7 @@ export function scaleBundle(targets: readonly ("cpu" | "sm_80")[] = ["cpu"]): Bu
       checks: { "7": "input x: a row begins with a negative number" },
     },
     ...(targets.includes("cpu") ? { cpu: source } : {}),
-    ...(targets.includes("sm_80") ? { ptx: { "k.ptx": ptx } } : {}),
+    ...(targets.some((name) => name !== "cpu") ? { ptx: { "k.ptx": ptx } } : {}),
     weights: [{ name: "scale", dtype: "F32", shape: [4], data: new Float32Array([1, 2, 3, 4]) }],
   };
 }

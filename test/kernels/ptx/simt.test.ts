@@ -1,5 +1,6 @@
 /** Every small case of map, reduce and the f32 gemm and attention, run without a GPU. */
 import { describe, expect, it } from "vitest";
+import { targetNamed } from "../../../compiler/kernel/target.js";
 import { mismatch, type GpuCase } from "../../gpu/cases/case.js";
 import { interpret } from "../../gpu/cases/run.js";
 import { sampleCases } from "../../gpu/cases/sample.js";
@@ -14,6 +15,14 @@ const skipped = (test: GpuCase): boolean =>
 for (const test of [...simtCases(), ...sampleCases()])
   if (!skipped(test))
     byFamily.set(test.desc.family, [...(byFamily.get(test.desc.family) ?? []), test]);
+
+describe("PTX of dependent launches, interpreted", () => {
+  const target = targetNamed("sm_90");
+  it.each([...byFamily])("%s", (_, cases) => {
+    const [test] = cases;
+    expect(mismatch(test!, interpret(test!, target).after, test!.expected())).toBeNull();
+  });
+});
 
 describe.each([...byFamily])("PTX %s, interpreted", (_, cases) => {
   it.each(cases.map((test) => [test.name, test] as const))("%s", (_name, test) => {

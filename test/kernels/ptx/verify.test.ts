@@ -90,8 +90,15 @@ describe("every kernel", () => {
   it.each(["bert", "gpt2", "llama", "mixtral", "qwen3", "deepseek_v2", "deepseek_v3"])(
     "of %s passes as it is rendered",
     async (name) => {
-      const lowered = await lower(fixture(name, "hf"), { dtype: "bf16", target: ["sm_80"] });
-      expect(lowered.targets[0]!.files.size).toBeGreaterThan(4);
+      const target = ["sm_80", "sm_90"];
+      const lowered = await lower(fixture(name, "hf"), { dtype: "bf16", target });
+      const [plain, dependent] = lowered.targets.map(({ files }) => [...files.values()]);
+      expect(plain!.length).toBeGreaterThan(4);
+      expect(plain!.join("")).not.toContain("griddepcontrol");
+      // Products have tiles of their weights on the way before they wait.
+      const waits = dependent!.map((text) => text.split("griddepcontrol.wait"));
+      expect(waits.every(({ length }) => length === 2)).toBe(true);
+      expect(waits.filter(([before]) => before!.includes("cp.async")).length).toBeGreaterThan(3);
     },
   );
 });
@@ -845,6 +852,11 @@ describe("dependent launches", () => {
     expect(dependent("griddepcontrol.launch_dependents;", weight, wait, write)).toEqual([]);
     expect(dependent(other, wait)).toEqual(["E_PTX_DEPENDENT"]);
     expect(dependent(weight, write, wait)).toEqual(["E_PTX_DEPENDENT"]);
+  });
+
+  it("read only weights as what nothing writes", () => {
+    expect(dependent(weight.replace("global", "global.nc"), wait)).toEqual([]);
+    expect(dependent(wait, other.replace("global", "global.nc"))).toContain("E_PTX_DEPENDENT");
   });
 
   it("wait on every path", () => {
