@@ -137,7 +137,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         bundle = os.path.join(folder, "model.farrier")
         dims = ["--dim", f"batch=1..{BATCH}", "--dim", f"seq=1..{CAPACITY}"]
-        compiling = [*FARRIER, "compile", os.path.join(HERE, "models", options.model), "--target", "sm_80", *dims]
+        compiling = [*FARRIER, "compile", os.path.join(HERE, "models", options.model), "--target", "sm_80,sm_90", *dims]
         subprocess.run([*compiling, "--weights", "random:1", "-o", bundle], check=True, capture_output=True)
         subprocess.run([sys.executable, "-c", "import numpy, torch, transformers"], capture_output=True)
         for name, command in contenders(bundle, options.model).items():
