@@ -217,7 +217,7 @@ void Exec::run_steps(const Arguments& arguments, Stream stream, size_t first, si
   if (first > plan.steps.size() || count > plan.steps.size() - first)
     fail("E_OPTION", "steps " + std::to_string(first) + " to before " + std::to_string(first + count) + " of a plan of " + std::to_string(plan.steps.size()));
   if (first == 0) clear_status(plan, stream);
-  for (size_t i = first; i < first + count; i++) step(plan.steps[i], stream);
+  for (size_t i = first; i < first + count; i++) step(plan.steps[i], stream, false);
 }
 
 RecordedGraph::RecordedGraph(std::shared_ptr<Exec> exec, const Arguments& arguments)

@@ -18,21 +18,30 @@ uint64_t splitmix64(uint64_t z) {
 
 double value_of(const SourceSpec& spec, uint64_t index) {
   const uint64_t z = splitmix64(spec.seed + (index + 1) * 0x9e3779b97f4a7c15);
-  const double u = static_cast<double>(z >> 11) * 0x1p-52 - 1;
+  const double u = static_cast<double>(static_cast<int64_t>(z >> 11)) * 0x1p-52 - 1;
   return spec.shift + spec.scale * u;
 }
 
-// Rounds to nearest even with `mantissa` explicit bits and exponents of `least` and above (f64 in).
-double rounded(double value, int mantissa, int least) {
-  int exponent = 0;
-  if (value == 0 || !std::isfinite(value)) return value;
-  std::frexp(value, &exponent);
-  const double unit = std::ldexp(1.0, std::max(exponent - 1, least) - mantissa);
-  return std::nearbyint(value / unit) * unit;
+// Rounds to nearest even with `mantissa` explicit bits; `least` is the smallest number that has them all (f64 in).
+template <int mantissa>
+double rounded(double value, double least) {
+  if (std::fabs(value) < least) {
+    const double unit = std::ldexp(least, -mantissa);
+    return std::nearbyint(value / unit) * unit;
+  }
+  if (!std::isfinite(value)) return value;
+  // A carry out of the mantissa is one of the exponent, as it should be.
+  constexpr int dropped = 52 - mantissa;
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, 8);
+  bits += ((uint64_t{1} << (dropped - 1)) - 1) + ((bits >> dropped) & 1);
+  bits &= ~uint64_t{0} << dropped;
+  std::memcpy(&value, &bits, 8);
+  return value;
 }
 
 uint16_t f16_bits(double value) {
-  const double r = std::clamp(rounded(value, 10, -14), -65504.0, 65504.0);
+  const double r = std::clamp(rounded<10>(value, 0x1p-14), -65504.0, 65504.0);
   const float f = static_cast<float>(std::fabs(r));
   uint32_t bits = 0;
   std::memcpy(&bits, &f, 4);
@@ -43,7 +52,7 @@ uint16_t f16_bits(double value) {
 }
 
 uint16_t bf16_bits(double value) {
-  const auto f = static_cast<float>(rounded(value, 7, -126));
+  const auto f = static_cast<float>(rounded<7>(value, 0x1p-126));
   uint32_t bits = 0;
   std::memcpy(&bits, &f, 4);
   return static_cast<uint16_t>(bits >> 16);
