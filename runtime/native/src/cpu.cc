@@ -158,19 +158,19 @@ class Cpu final : public Device {
     fail("E_UNSUPPORTED", "graphs are for GPUs: a CPU has none", "run the entry instead");
   }
 
-  Times time(size_t steps, int repeats, Stream stream, const std::function<void(Stream, size_t)>& step) override {
+  Times time(const Timed& work, int repeats, Stream stream) override {
     using Clock = std::chrono::steady_clock;
     const auto between = [](Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double, std::milli>(to - from).count(); };
     std::vector<double> runs, marks;
-    std::vector<std::vector<double>> times(steps);
+    std::vector<std::vector<double>> times(work.steps);
     for (int r = 0; r < repeats; r++) {
       const auto start = Clock::now();
-      for (size_t i = 0; i < steps; i++) step(stream, i);
+      work.whole(stream);
       auto before = Clock::now();
       runs.push_back(between(start, before));
       before = Clock::now();
-      for (size_t i = 0; i < steps; i++) {
-        step(stream, i);
+      for (size_t i = 0; i < work.steps; i++) {
+        work.step(stream, i);
         const auto after = Clock::now();
         times[i].push_back(between(before, after));
         before = after;

@@ -80,12 +80,13 @@ Rates cpu_rates(Device& cpu) {
   parallel(pieces, [&](int64_t i) { std::memset(static_cast<uint8_t*>(buffer.at) + static_cast<uint64_t>(i) * piece, 1, piece); });
   const Multiply multiply = best_multiply();
   const int lanes = multiply();
-  const Times times = cpu.time(2, repeats, nullptr, [&](Stream, size_t step) {
-    if (step == 0)
+  const auto step = [&](Stream, size_t which) {
+    if (which == 0)
       parallel(pieces, [&](int64_t i) { read_piece(words + static_cast<uint64_t>(i) * piece / 8, piece / 8); });
     else
       parallel(pieces, [&](int64_t) { multiply(); });
-  });
+  };
+  const Times times = cpu.time({2, step}, repeats, nullptr);
   const double operations = 2.0 * lanes * chains * static_cast<double>(rounds) * static_cast<double>(pieces);
   return {1e3 * static_cast<double>(bytes_read) / times.steps[0], 1e3 * operations / times.steps[1]};
 }

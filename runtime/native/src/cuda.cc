@@ -211,7 +211,8 @@ std::unique_ptr<Graph> Cuda::capture(const std::function<void(farrier::Stream)>&
   return std::make_unique<CudaGraph>(*this, exec);
 }
 
-Times Cuda::time(size_t steps, int repeats, farrier::Stream stream, const std::function<void(farrier::Stream, size_t)>& step) {
+Times Cuda::time(const Timed& work, int repeats, farrier::Stream stream) {
+  const size_t steps = work.steps;
   struct Events {
     Cuda& device;
     std::vector<cuda::Event> list;
@@ -237,13 +238,13 @@ Times Cuda::time(size_t steps, int repeats, farrier::Stream stream, const std::f
   // In a graph the GPU never waits for the host between two steps: small kernels are timed, not their launches.
   const std::unique_ptr<Graph> whole = capture([&](farrier::Stream to) {
     mark(to, 0);
-    for (size_t i = 0; i < steps; i++) step(to, i);
+    work.whole(to);
     mark(to, steps);
   });
   const std::unique_ptr<Graph> parts = capture([&](farrier::Stream to) {
     for (size_t i = 0; i < steps + 2; i++) {
       mark(to, i);
-      if (i < steps) step(to, i);
+      if (i < steps) work.step(to, i);
     }
   });
   std::vector<double> runs, marks;
@@ -277,9 +278,10 @@ Rates Cuda::rates() {
     ~OwnStream() { device.driver_.stream_destroy(stream_of(stream)); }
   };
   const OwnStream own{*this, create_stream()};
-  const Times times = time(1, 5, own.stream, [&](farrier::Stream in, size_t) {
+  const auto step = [&](farrier::Stream in, size_t) {
     check(driver_.copy_within(pointer(to.at), pointer(from.at), bytes, stream_of(in)), "copying within a GPU");
-  });
+  };
+  const Times times = time({1, step}, 5, own.stream);
   return {times.run > 0 ? 2e3 * static_cast<double>(bytes) / times.run : 0, 0};
 }
 

@@ -33,7 +33,7 @@ class Cuda final : public Device {
   uint64_t load_units(const Bundle& bundle, const TargetPlans& target) const override;
   std::unique_ptr<Kernels> load(const Bundle& bundle, const TargetPlans& target, const Advance& advance) override;
   std::unique_ptr<farrier::Graph> capture(const std::function<void(farrier::Stream)>& body) override;
-  Times time(size_t steps, int repeats, farrier::Stream stream, const std::function<void(farrier::Stream, size_t)>& step) override;
+  Times time(const Timed& work, int repeats, farrier::Stream stream) override;
   Rates rates() override;
 
   // Throws what a result means; marks the device dead where it is.

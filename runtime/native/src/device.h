@@ -28,6 +28,18 @@ struct Launch {
   bool after_kernel = false;  // of the same run, with nothing between in the stream
 };
 
+// What is timed. `step` puts one step into a stream, which begins after the one before has ended; `run`, where it is given,
+// puts a whole run, whose steps may overlap.
+struct Timed {
+  size_t steps = 0;
+  std::function<void(Stream, size_t)> step;
+  std::function<void(Stream)> run = nullptr;
+  void whole(Stream stream) const {
+    if (run != nullptr) return run(stream);
+    for (size_t i = 0; i < steps; i++) step(stream, i);
+  }
+};
+
 // Medians, in milliseconds: see farrier_times.
 struct Times {
   std::vector<double> steps;
@@ -94,8 +106,8 @@ class Device : public Object {
   virtual std::unique_ptr<Kernels> load(const Bundle& bundle, const TargetPlans& target, const Advance& advance) = 0;
   // Records what `body` puts into the stream that it is given. E_UNSUPPORTED.
   virtual std::unique_ptr<Graph> capture(const std::function<void(Stream)>& body) = 0;
-  // `step(stream, i)` puts a step into that stream; all steps, `repeats` times with marks and without.
-  virtual Times time(size_t steps, int repeats, Stream stream, const std::function<void(Stream, size_t)>& step) = 0;
+  // All steps, `repeats` times with marks and without.
+  virtual Times time(const Timed& work, int repeats, Stream stream) = 0;
   virtual Rates rates() = 0;
 
   // Memory of the caller's own, so that it can neither be freed twice nor outlive the device.

@@ -206,8 +206,8 @@ Times Exec::profile(const Arguments& arguments, Stream stream, int repeats) {
   const Plan& plan = prepare(arguments);
   clear_status(plan, stream);
   steps(plan, stream);  // warm
-  // Each from its own beginning to its own end: after an event no launch is dependent.
-  return device().time(plan.steps.size(), repeats, stream, [&](Stream to, size_t i) { step(plan.steps[i], to, false); });
+  const Timed work{plan.steps.size(), [&](Stream to, size_t i) { step(plan.steps[i], to, false); }, [&](Stream to) { steps(plan, to); }};
+  return device().time(work, repeats, stream);
 }
 
 void Exec::run_steps(const Arguments& arguments, Stream stream, size_t first, size_t count) {
