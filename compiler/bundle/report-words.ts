@@ -32,6 +32,7 @@ const words: { readonly [O in OpName]: ((attrs: OpAttrs[O]) => string) | null } 
   rotary: () => "rotary embedding",
   attention: () => "attention",
   cache_write: () => "cache write",
+  paged_write: () => "cache write",
   sample: () => "sampling",
   route: () => "routing",
   expert_groups: () => "rows by expert",

@@ -73,6 +73,23 @@ export function cacheWrite(
   return make(g, "cache_write", [state, value, start], null);
 }
 
+export interface PagedRows {
+  /** i64 [b, s]: the row of the pool for each of the value's, pages counted in rows. */
+  readonly slots: Node;
+  /** i64 [b]: rows of each sequence that there are; the rest is padding. */
+  readonly count: Node;
+}
+
+/** The next version of a pool of pages [p, g, n, d]: rows of `value` [b, g, s, d] at their slots. */
+export function pagedWrite(
+  g: GraphBuilder,
+  state: Node,
+  value: Node,
+  { slots, count }: PagedRows,
+): Node<"paged_write"> {
+  return make(g, "paged_write", [state, value, slots, count], null);
+}
+
 export interface SampleOptions {
   /** [t]: what values are divided by; where it is 0 the largest is taken, without noise. */
   readonly temperature: Node;

@@ -3,7 +3,7 @@ import { FarrierError } from "../errors.js";
 import { add, constant as literalExpr, int, load, mul, param, sym } from "../scalar/build.js";
 import { scalarFunction } from "../scalar/table.js";
 import * as b from "./build.js";
-import { attention, cacheWrite, dequantize, matmul, rotary } from "./build-anchor.js";
+import { attention, cacheWrite, dequantize, matmul, pagedWrite, rotary } from "./build-anchor.js";
 import { GraphBuilder, type Node } from "./graph.js";
 import { printShape } from "./shape.js";
 import type { DType } from "./dtype.js";
@@ -94,12 +94,17 @@ describe("dtype and shape", () => {
       () => cacheWrite(g, cache, heads, b.input(g, "start", "i64", [batch])),
       "f32[8, 12, 1024, 64]",
     ],
+    paged_write: [
+      () => pagedWrite(g, cache, heads, { slots, count: b.input(g, "count", "i64", [batch]) }),
+      "f32[8, 12, 1024, 64]",
+    ],
     iota: [() => b.iota(g, [seq, 4], 1), "i64[seq, 4]"],
     dim: [() => b.dim(g, mul(seq, int(2))), "i64[]"],
   };
   const angles = b.input(g, "cos", "f32", [seq, 32]);
   const scales = b.input(g, "scales", "f16", [6, 2304]);
   const cache = b.state(g, "k", "f32", [8, 12, 1024, 64]);
+  const slots = b.input(g, "slots", "i64", [batch, seq]);
   const score = param("score", "f32");
   it.each(Object.entries(cases))("%s", (_, [make, type]) => {
     expect(typeOf(make())).toBe(type);
@@ -172,6 +177,24 @@ describe("constraints", () => {
           b.input(g, "v3", "f32", [1, 1, 3, 4]),
           b.input(g, "at", "i64", [1]),
         ),
+    ],
+    [
+      "E_STATE",
+      "other slots than rows",
+      () =>
+        pagedWrite(g, b.state(g, "p", "f32", [4, 12, 16, 64]), heads, {
+          slots: b.input(g, "slots4", "i64", [batch, 4]),
+          count: b.input(g, "count4", "i64", [batch]),
+        }),
+    ],
+    [
+      "E_STATE",
+      "counts of another type",
+      () =>
+        pagedWrite(g, b.state(g, "p", "f32", [4, 12, 16, 64]), heads, {
+          slots: b.input(g, "slots5", "i64", [batch, seq]),
+          count: b.input(g, "count5", "i32", [batch]),
+        }),
     ],
     ["E_QUANT", "group", () => dequantize(g, wide, five, { axis: 0, group: 0 })],
     ["E_TENSOR_SIZE", "constant", () => b.literal(g, "f32", [3], [1, 2])],

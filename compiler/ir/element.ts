@@ -409,4 +409,5 @@ const rules: Rules = {
   expert_groups: anchor,
   expert_matmul: anchor,
   cache_write: anchor,
+  paged_write: anchor,
 };

@@ -203,3 +203,27 @@ export function cacheWritten(
   }
   return { ...state, data };
 }
+
+/** The pool with the first `count` rows of each sequence of `value` at its `slots`. */
+export function pagedWritten(
+  state: TensorValue,
+  value: TensorValue,
+  { slots, count }: { readonly slots: TensorValue; readonly count: TensorValue },
+  where: string,
+): TensorValue {
+  const [pages, heads, rows, depth] = state.shape as [number, number, number, number];
+  const [batch, , length] = value.shape as [number, number, number, number];
+  const [source, data] = [movable(value.data), state.data.slice()];
+  const target = movable(data);
+  for (let b = 0; b < batch; b++)
+    for (let j = 0; j < Math.min(length, Number(count.data[b])); j++) {
+      const slot = checkedIndex(slots.data[b * length + j]!, pages * rows, where);
+      const [page, row] = [Math.floor(slot / rows), slot % rows];
+      for (let h = 0; h < heads; h++) {
+        const from = ((b * heads + h) * length + j) * depth;
+        const run = source.subarray(from, from + depth);
+        target.set(run, ((page * heads + h) * rows + row) * depth);
+      }
+    }
+  return { ...state, data };
+}

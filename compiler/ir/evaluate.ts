@@ -13,6 +13,7 @@ import { grouped, multipliedByExpert, routed } from "./evaluate-experts.js";
 import {
   broadcasted,
   cacheWritten,
+  pagedWritten,
   concatenated,
   gathered,
   gatheredNd,
@@ -173,6 +174,8 @@ const evaluators: { readonly [O in OpName]: Evaluator<O> } = {
   },
   cache_write: (node, [state, value, start], c) =>
     cacheWritten(state, value, start, placeOf(node, c)),
+  paged_write: (node, [state, value, slots, count], c) =>
+    pagedWritten(state, value, { slots, count: count! }, placeOf(node, c)),
   sample: (_, [values, noise, temperature, count, mass]) =>
     sampled(values, noise, { temperature, count: count!, mass: mass! }),
   route: (node, [choice]) => routed(choice, node.attrs),

@@ -112,6 +112,12 @@ export interface OpAttrs {
    */
   cache_write: null;
   /**
+   * state [p, g, n, d], a pool of p pages of n rows, value [b, g, s, d], slots [b, s] i64, count [b]
+   * i64 → the state with value[i, :, j], for j below count[i], at row slots[i, j] mod n of page
+   * slots[i, j] / n.
+   */
+  paged_write: null;
+  /**
    * choice [t, e] → i32 [t, count]: the `count` largest of each row, descending, equal ones by
    * ascending index. The e are `groups` runs of equal length, of which the `kept` with the largest
    * `rank` may be chosen from: the largest of the run, or the sum of its two largest.

@@ -77,6 +77,7 @@ const attrPrinters: {
   rotary: ({ interleaved }) => (interleaved ? ["interleaved"] : []),
   attention: ({ scale, score }) => [`scale=${scale}`, `score=${printExpr(score)}`],
   cache_write: () => [],
+  paged_write: () => [],
   sample: () => [],
   route: ({ count, groups, kept, rank }) => [
     `count=${count}`,

@@ -155,6 +155,21 @@ function cacheWriteRule(p: Proposal<"cache_write">): Signature {
   return state;
 }
 
+function pagedWriteRule(p: Proposal<"paged_write">): Signature {
+  const [state, value, slots, count] = takes(p, 4);
+  const [s, v] = [state.shape, value.shape];
+  const shapes = (): string =>
+    `${printShape(v)} at ${printShape(slots.shape)} of ${printShape(s)}, ${printShape(count.shape)} of them`;
+  // C1: four axes, the same heads and head size.
+  const fits = s.length === 4 && v.length === 4 && s[1] === v[1] && s[3] === v[3];
+  need(fits, p, "E_STATE", shapes);
+  // C2: a slot for each row of each sequence, and how many of them there are.
+  const placed = sameShape(slots.shape, [v[0]!, v[2]!]) && sameShape(count.shape, [v[0]!]);
+  need(placed && slots.dtype === "i64" && count.dtype === "i64", p, "E_STATE", shapes);
+  need(state.dtype === value.dtype, p, "E_DTYPE", () => `${value.dtype} into ${state.dtype}`);
+  return state;
+}
+
 function dequantizeRule(p: Proposal<"dequantize">): Signature {
   const [x, scale] = takes(p, 2);
   const { dtype } = declared(p, p.dtype ?? scale.dtype, x.shape);
@@ -180,7 +195,7 @@ function dequantizeRule(p: Proposal<"dequantize">): Signature {
 
 type AnchorOp = Extract<
   OpName,
-  "matmul" | "rotary" | "attention" | "cache_write" | "sample" | "dequantize"
+  "matmul" | "rotary" | "attention" | "cache_write" | "paged_write" | "sample" | "dequantize"
 >;
 
 export const anchorRules: { readonly [O in AnchorOp]: (p: Proposal<O>) => Signature } = {
@@ -188,6 +203,7 @@ export const anchorRules: { readonly [O in AnchorOp]: (p: Proposal<O>) => Signat
   rotary: rotaryRule,
   attention: attentionRule,
   cache_write: cacheWriteRule,
+  paged_write: pagedWriteRule,
   sample: sampleRule,
   dequantize: dequantizeRule,
 };

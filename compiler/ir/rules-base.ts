@@ -37,9 +37,11 @@ type Inputs<N extends number> = N extends 0
       ? readonly [Node, Node]
       : N extends 3
         ? readonly [Node, Node, Node]
-        : N extends 5
-          ? readonly [Node, Node, Node, Node, Node]
-          : never;
+        : N extends 4
+          ? readonly [Node, Node, Node, Node]
+          : N extends 5
+            ? readonly [Node, Node, Node, Node, Node]
+            : never;
 
 /** The inputs, which must be exactly `count`. */
 export function takes<O extends OpName, N extends number>(p: Proposal<O>, count: N): Inputs<N> {

@@ -39,6 +39,7 @@ export const opTraits: { readonly [O in OpName]: OpTraits } = {
   rotary: plain,
   attention: plain,
   cache_write: { ...plain, updatesState: true },
+  paged_write: { ...plain, updatesState: true },
   sample: plain,
   route: plain,
   expert_groups: plain,

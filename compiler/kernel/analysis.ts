@@ -45,6 +45,7 @@ export const roles: { readonly [O in OpName]: Role } = {
   matmul: "anchor",
   attention: "anchor",
   cache_write: "store",
+  paged_write: "store",
   sample: "anchor",
   route: "anchor",
   expert_groups: "anchor",

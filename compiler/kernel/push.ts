@@ -8,7 +8,7 @@ import { broadcastCoords, reshapeCoords, rotate } from "../ir/element.js";
 import type { Node } from "../ir/graph.js";
 import type { OpName } from "../ir/ops.js";
 import { largestElements, sameShape } from "../ir/shape.js";
-import { add, and, div, int, isConst, le, lt, mod, sub, zero } from "../scalar/build.js";
+import { add, and, div, int, isConst, le, lt, mod, mul, sub, zero } from "../scalar/build.js";
 import type { Expr } from "../scalar/expr.js";
 import { rangeOf } from "../scalar/range.js";
 import { refusal, type Refusal } from "./limits.js";
@@ -60,6 +60,7 @@ export const pushRules: { readonly [O in OpName]: Push<O> | null } = {
   slice: pushSlice,
   rotary: pushRotary,
   cache_write: pushCacheWrite,
+  paged_write: pushPagedWrite,
   input: null,
   constant: null,
   state: null,
@@ -85,7 +86,11 @@ export const pushRules: { readonly [O in OpName]: Push<O> | null } = {
 };
 
 /** The input through which a node of an epilogue is reached, where only one may be: else any. */
-export const pushedInput: Partial<Record<OpName, number>> = { rotary: 0, cache_write: 1 };
+export const pushedInput: Partial<Record<OpName, number>> = {
+  rotary: 0,
+  cache_write: 1,
+  paged_write: 1,
+};
 
 /** @throws CannotPush */
 export function pushThrough(
@@ -236,6 +241,26 @@ function pushCacheWrite(
       coords: [b, g, position, d],
       value: point.value,
       guard: bothGuards(point.guard, lt(position, capacity)),
+    };
+  });
+}
+
+/** A value at sequence position j of row b belongs in slot slots[b, j] of the pool; padding nowhere. */
+function pushPagedWrite(
+  node: Node<"paged_write">,
+  points: ReadonlyMap<Node, readonly Point[]>,
+  reader: ElementReader,
+): Point[] {
+  const [, value, slots, count] = node.inputs as [Node, Node, Node, Node];
+  const [pages, , rows] = node.shape as [Expr, Expr, Expr, Expr];
+  return pointsOf(value, points).map((point) => {
+    const [b, g, s, d] = point.coords as [Expr, Expr, Expr, Expr];
+    const slot = reader.at(slots, [b, s]);
+    const inside = and(le(zero, slot), lt(slot, mul(pages, rows)));
+    return {
+      coords: [div(slot, rows), g, mod(slot, rows), d],
+      value: point.value,
+      guard: bothGuards(point.guard, and(lt(s, reader.at(count, [b])), inside)),
     };
   });
 }

@@ -103,6 +103,7 @@ const inMemory = new Set<OpName>([
   "normalize",
   "attention",
   "cache_write",
+  "paged_write",
 ]);
 
 const isStored = (node: Node): boolean =>

@@ -90,7 +90,7 @@ function isRepresentable(x: TensorValue): boolean {
   return true;
 }
 
-const moving = new Set(["gather", "gather_nd", "cache_write"]);
+const moving = new Set(["gather", "gather_nd", "cache_write", "paged_write"]);
 
 /** Elements of the inputs at other places, and nothing else. */
 const isMoved = (node: Node): boolean =>
