@@ -34,6 +34,8 @@ const limits = {
     `neighbours that ${of} reads are ${times(allowed, "element")} apart in memory, these are ${found}`,
   places: ({ allowed, found, of }) =>
     `${of} steps evenly through memory, with ${times(allowed, "division or look-up", "divisions or look-ups")} for a place; here it is ${found}`,
+  checks: ({ allowed, found, of }) =>
+    `${of} looks places up with ${times(allowed, "check")} of its own, here it would be ${found}`,
   row: ({ allowed, found }) =>
     `the product sums rows of ${allowed} elements, the normalisation is over ${found}`,
   axis: ({ allowed, found }) =>

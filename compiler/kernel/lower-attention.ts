@@ -19,7 +19,7 @@ import {
   substitute,
   zero,
 } from "../scalar/build.js";
-import { isOp, type Expr } from "../scalar/expr.js";
+import { isOp, someExpr, type Expr } from "../scalar/expr.js";
 import type { AttentionDesc } from "./desc.js";
 import { refusal } from "./limits.js";
 import {
@@ -46,13 +46,20 @@ function viewOf(
   coords: readonly Expr[],
   along: Expr,
 ): Expr<"load"> {
-  const value = plainLoad(readerFor(context).at(node, coords));
+  const sites: Node[] = [];
+  const reader = readerFor({ ...context, site: (each) => sites.push(each) });
+  const value = plainLoad(reader.at(node, coords));
   const offset = value?.args[0];
   if (value === null || offset === undefined)
     throw new ForcedNode(
       node,
       refusal("operations", operationsAbove(context, node), 0, "attention"),
     );
+  someExpr(offset, (each) => {
+    if (!isOp(each, "check")) return false;
+    // Looked up and checked once, not for every row of every layer.
+    throw new ForcedNode(sites[each.attr.site - 1]!, refusal("checks", 1, 0, "attention"));
+  });
   if (!unitStride(offset, along))
     throw new ForcedNode(node, refusal("stride", distanceAlong(offset, along), 1, "attention"));
   return value;

@@ -5,13 +5,15 @@
  */
 import { dtypes, isFloat } from "../ir/dtype.js";
 import { isNode, type Graph, type Node } from "../ir/graph.js";
+import { attentionOperands } from "../ir/rules-anchor.js";
 import { epilogueRegion, roles, type Analysis } from "./analysis.js";
 
 /**
  * What a slot accepts: `exact` is the value itself in row-major order; `plain` a strided view of
- * memory; `any` an expression of elements; `rows` the same, and a normalisation over its last axis.
+ * memory; `gathered` the same of rows that indices name; `any` an expression of elements; `rows` the
+ * same, and a normalisation over its last axis.
  */
-export type SlotClass = "exact" | "plain" | "any" | "rows";
+export type SlotClass = "exact" | "plain" | "gathered" | "any" | "rows";
 
 export interface Materialised {
   /** Values in memory. */
@@ -35,7 +37,7 @@ export interface MaterialiseOptions {
 export function slotsOf(anchor: Node): SlotClass[] {
   if (anchor.op === "matmul") return ["rows", "plain"];
   if (anchor.op === "attention")
-    return anchor.inputs.map((_, index) => (index < 3 ? "plain" : "any"));
+    return anchor.inputs.map((_, index) => (index < attentionOperands ? "gathered" : "any"));
   return anchor.inputs.map(() => "any");
 }
 
@@ -99,7 +101,7 @@ class Materialiser {
     if (this.analysis.isWeight(node) || roles[node.op] === "leaf") return;
     if (roles[node.op] === "store" || roles[node.op] === "anchor")
       return this.#serveAnchor(node, slot);
-    if (slot === "plain") return this.#servePlain(node);
+    if (slot === "plain" || slot === "gathered") return this.#serveView(node, slot);
     const claimed = this.#producer.has(node);
     if (isNode(node, "cast") && this.#widens(node)) return this.#demand(node.inputs[0]!, slot);
     if (claimed) {
@@ -141,17 +143,24 @@ class Materialiser {
     else this.#store(node);
   }
 
-  /** A strided view: memory is at the first value below the movements, or at a part of it. */
-  #servePlain(node: Node): void {
+  /** A view: memory is at the first value below the movements, or at a part of it. */
+  #serveView(node: Node, slot: "plain" | "gathered"): void {
     let base = node;
     let part: Node | null = null;
-    while (roles[base.op] === "movement" && !this.#nodes.has(base)) {
+    const moves = (each: Node): boolean => roles[each.op] === "movement" || this.#picks(each, slot);
+    while (moves(base) && !this.#nodes.has(base)) {
       if (base.op === "slice" && this.#producer.has(base)) part = base;
+      for (const index of base.inputs.slice(1)) this.#demand(index, "any");
       base = base.inputs[0]!;
     }
     if (roles[base.op] === "leaf" || this.analysis.isWeight(base)) return;
     if (part !== null && !this.#nodes.has(base) && !this.#onlyViewed(base)) this.#store(part);
     else this.#demand(base, "exact");
+  }
+
+  /** A gather that a slot reads through: its kernel looks the indices up. */
+  #picks(node: Node, slot: "plain" | "gathered"): boolean {
+    return slot === "gathered" && node.op === "gather" && !this.options.forced.has(node);
   }
 
   /** All users of `node` are movements that end in slots: one buffer serves them all. */

@@ -131,6 +131,34 @@ const divided: AttentionOptions[] = [
     ] as AttentionOptions[],
 );
 
+const paged: AttentionOptions[] = [
+  ...[64, 16, 7].map((page): AttentionOptions => ({
+    dtype: "bf16",
+    b: 2,
+    g: 2,
+    r: 4,
+    q: 1,
+    keys: 200,
+    mask: "causal",
+    lengths: [200, 37],
+    page,
+    config: decode,
+  })),
+  {
+    dtype: "bf16",
+    b: 2,
+    g: 2,
+    q: 1,
+    r: 4,
+    keys: 700,
+    lengths: [700, 90],
+    page: 64,
+    config: tile(1, 1, 4, 64, 2, true, true),
+  },
+  { dtype: "f16", b: 2, g: 2, q: 20, keys: 70, mask: "causal", page: 16, config: wide },
+  { dtype: "bf16", q: 1, r: 40, keys: 70, d: 576, e: 256, mask: "causal", lengths: [70], page: 16 },
+];
+
 export const attentionOptions: readonly AttentionOptions[] = [
   ...tiles,
   ...sharing,
@@ -138,6 +166,7 @@ export const attentionOptions: readonly AttentionOptions[] = [
   ...depths,
   ...others,
   ...divided,
+  ...paged,
 ];
 
 export const attentionCases = (): ReturnType<typeof attentionCase>[] =>

@@ -14,6 +14,7 @@ import {
   lt,
   max,
   min,
+  mod,
   mul,
   one,
   param,
@@ -47,6 +48,8 @@ export interface AttentionOptions {
   readonly mask?: "none" | "causal" | "window" | "padding" | "bias" | "softcap" | "nothing";
   /** Lengths of a cache of `keys` in memory; queries are its last. */
   readonly lengths?: readonly number[];
+  /** Keys and values are in pages of so many, which a table names in another order. */
+  readonly page?: number;
   /** Rows of queries, keys and values that no 16-byte copy can take. */
   readonly shifted?: boolean;
   readonly out?: DType;
@@ -54,8 +57,9 @@ export interface AttentionOptions {
   readonly config?: Sm80MmaAttentionConfig;
 }
 
-type Complete = Required<Omit<AttentionOptions, "config" | "lengths">> & {
+type Complete = Required<Omit<AttentionOptions, "config" | "lengths" | "page">> & {
   readonly lengths: readonly number[] | null;
+  readonly page: number | null;
 };
 
 const defaults = {
@@ -68,6 +72,7 @@ const defaults = {
   out: "f32",
   residual: false,
   lengths: null,
+  page: null,
 } as const;
 
 const complete = (options: AttentionOptions): Complete => ({
@@ -80,6 +85,25 @@ const single = (value: Expr): Expr => cast(value, "f32");
 const f32 = (value: number): Expr => constant(value, "f32");
 const axis = (name: string, extent: number): Expr =>
   extent === 1 ? zero : coord(name, int(extent));
+
+const tableWidth = ({ keys, page }: Complete): number => Math.ceil(keys / page!);
+
+/** The page that key `k` of sequence `b` is in. */
+function pageOf(o: Complete, b: Expr, k: Expr): Expr {
+  const width = tableWidth(o);
+  const entry = load("table", add(mul(b, int(width)), div(k, int(o.page!))), "i32");
+  return max(zero, min(cast(entry, "i64"), int(o.b * width - 1)));
+}
+
+/** Every page once, in no order; where a sequence has no key, none. */
+function pageNumber(o: Complete, index: number): number {
+  const width = tableWidth(o);
+  const { [Math.floor(index / width)]: length = o.keys } = o.lengths ?? [];
+  if ((index % width) * o.page! >= length) return -1;
+  const count = o.b * width;
+  const step = [7, 5, 3, 2].find((each) => count % each !== 0) ?? 1;
+  return (index * step + 1) % count;
+}
 
 interface Coordinates {
   readonly b: Expr;
@@ -145,13 +169,19 @@ export function attentionDesc(options: AttentionOptions): AttentionDesc {
   // Queries [b, s, h, d], keys and values [b, g, s, d].
   const query = (width: number): Expr =>
     mul(add(mul(add(mul(b, int(o.q)), q), int(heads)), h), int(width));
+  const rows = o.page ?? o.keys;
+  const pages = o.page === null ? o.b : o.b * tableWidth(o);
+  const page = o.page === null ? b : pageOf(o, b, k);
   const key = (width: number): Expr =>
-    mul(add(mul(add(mul(b, int(o.g)), g), int(o.keys)), k), int(width));
+    mul(add(mul(add(mul(page, int(o.g)), g), int(rows)), mod(k, int(rows))), int(width));
+  const stored = pages * o.g * rows;
   const operands: Operand[] = [
     { name: "q", dtype: o.dtype, access: "read", elements: int(o.b * o.q * heads * o.d + shift) },
-    { name: "k", dtype: o.dtype, access: "read", elements: int(o.b * o.g * o.keys * o.d + shift) },
-    { name: "v", dtype: o.dtype, access: "read", elements: int(o.b * o.g * o.keys * o.e + shift) },
+    { name: "k", dtype: o.dtype, access: "read", elements: int(stored * o.d + shift) },
+    { name: "v", dtype: o.dtype, access: "read", elements: int(stored * o.e + shift) },
   ];
+  if (o.page !== null)
+    operands.push({ name: "table", dtype: "i32", access: "read", elements: int(pages) });
   if (o.lengths !== null)
     operands.push({ name: "lengths", dtype: "i64", access: "read", elements: int(o.b) });
   if (o.mask === "padding")
@@ -222,6 +252,7 @@ export function attentionCase(
   const tensors: Tensors = new Map();
   const fillOf = ({ name, access }: Operand): Fill => {
     if (access === "write") return () => untouched;
+    if (name === "table") return (i) => pageNumber(o, i);
     if (name === "lengths") return (i) => o.lengths![i]!;
     if (name === "padding") return (i) => (i % 3 === 1 || i % 7 === 2 ? 0 : 1);
     return name === "q" ? (_, random) => 3 * random() : fills.unit;

@@ -30,6 +30,7 @@ import {
   load,
   lt,
   max,
+  min,
   mod,
   mul,
   ne,
@@ -904,6 +905,8 @@ interface AttentionOptions {
   readonly configs?: CaseOptions["configs"];
   readonly out?: "f32" | "bf16";
   readonly dtype?: "f32" | "f16" | "bf16";
+  /** Keys and values are in pages of so many, which a table names last to first. */
+  readonly page?: number;
 }
 
 export function attentionCases(o: AttentionOptions): GpuCase[] {
@@ -916,7 +919,14 @@ export function attentionCases(o: AttentionOptions): GpuCase[] {
   const head = row(g, R, r);
   const H = mul(G, R);
   const at = (last: Expr, width: Expr): Expr => row(row(row(b, queries, q), H, head), width, last);
-  const kv = (last: Expr, width: Expr): Expr => row(row(row(b, G, g), C, k), width, last);
+  const perSequence = Math.ceil(o.keys / (o.page ?? o.keys));
+  const inPage = int(o.page ?? o.keys);
+  const pages = mul(B, int(perSequence));
+  const entry = cast(load("table", row(b, int(perSequence), div(k, inPage)), "i32"), "i64");
+  const page = o.page === undefined ? b : max(int(0), min(entry, sub(pages, int(1))));
+  const kv = (last: Expr, width: Expr): Expr =>
+    row(row(row(page, G, g), inPage, mod(k, inPage)), width, last);
+  const held = mul(mul(pages, G), inPage);
   const past = cast(load("past", b, "i32"), "i64");
   const score = param("score", "f32");
   const low = f32(-Infinity);
@@ -960,7 +970,7 @@ export function attentionCases(o: AttentionOptions): GpuCase[] {
     d,
     e,
     extents: { b: B, g: G, r: R, q: queries, k: limit, d: D, e: E },
-    label: `b${o.batch} g${o.heads} r${o.repeat} q${o.queries} k${o.keys} d${o.depth} e${e0} ${o.mask ?? "none"} ${dtype === "f32" ? "" : `${dtype} `}${out}`,
+    label: `b${o.batch} g${o.heads} r${o.repeat} q${o.queries} k${o.keys} d${o.depth} e${e0} ${o.mask ?? "none"} ${dtype === "f32" ? "" : `${dtype} `}${out}${o.page === undefined ? "" : ` page ${o.page}`}`,
     queries: load("q", at(d, D), dtype),
     keys: load("k", kv(d, D), dtype),
     values: load("v", kv(e, E), dtype),
@@ -969,8 +979,9 @@ export function attentionCases(o: AttentionOptions): GpuCase[] {
     bounds: { first: mask.first, end: mask.end },
     operands: [
       read("q", dtype, mul(mul(mul(B, queries), H), D)),
-      read("k", dtype, mul(mul(mul(B, G), C), D)),
-      read("v", dtype, mul(mul(mul(B, G), C), E)),
+      read("k", dtype, mul(held, D)),
+      read("v", dtype, mul(held, E)),
+      ...(o.page === undefined ? [] : [read("table", "i32", pages)]),
       ...(cached ? [read("past", "i32", B)] : []),
       ...(o.mask === "tensor" ? [read("mask", "f32", mul(queries, C))] : []),
       write("o", out, mul(mul(mul(B, queries), H), E)),
@@ -985,6 +996,9 @@ export function attentionCases(o: AttentionOptions): GpuCase[] {
       Array.from({ length: o.batch }, (_, i) => Math.max(0, o.keys - o.queries - 3 * i)),
     ),
     mask: hash(33, 3),
+    table: values(
+      Array.from({ length: o.batch * perSequence }, (_, i) => o.batch * perSequence - 1 - i),
+    ),
   };
   const used = Object.fromEntries(
     desc.operands
@@ -1026,6 +1040,8 @@ const allAttentionCases = (): GpuCase[] =>
         configs: "all",
       },
       { batch: 2, heads: 2, repeat: 2, queries: 7, keys: 50, depth: 16, mask: "cached" },
+      { batch: 2, heads: 2, repeat: 2, queries: 7, keys: 50, depth: 16, mask: "cached", page: 16 },
+      { batch: 3, heads: 1, repeat: 2, queries: 1, keys: 50, depth: 20, mask: "cached", page: 7 },
       { batch: 1, heads: 2, repeat: 1, queries: 20, keys: 20, depth: 8, mask: "window" },
       {
         batch: 1,
