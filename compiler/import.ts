@@ -2,7 +2,12 @@
 import fs from "node:fs";
 import { FarrierError } from "./errors.js";
 import { ModelDirectory } from "./frontend/files/source-file.js";
-import { importHuggingFace, type ComputeType, type Span } from "./frontend/huggingface/import.js";
+import {
+  importHuggingFace,
+  type CacheLayout,
+  type ComputeType,
+  type Span,
+} from "./frontend/huggingface/import.js";
 import type { ImportedModel } from "./frontend/model.js";
 import { importOnnx } from "./frontend/onnx/import.js";
 import { requireConfig } from "./not-a-model.js";
@@ -12,6 +17,8 @@ export interface ImportOptions {
   readonly dtype?: ComputeType;
   /** Ranges of symbols; of an ONNX file, also how a dimension follows from others. */
   readonly dims?: Readonly<Record<string, Span | string>>;
+  /** Of the caches of a Hugging Face directory; contiguous by default. */
+  readonly cache?: CacheLayout;
   /** Accept files of the model that have more than one name. */
   readonly allowHardlinks?: boolean;
 }
@@ -20,7 +27,7 @@ export function importModel(
   modelPath: string,
   options: ImportOptions & { readonly needWeights: boolean },
 ): ImportedModel {
-  const { dtype, dims, needWeights, allowHardlinks = false } = options;
+  const { dtype, dims, cache, needWeights, allowHardlinks = false } = options;
   const stat = fs.statSync(modelPath, { throwIfNoEntry: false });
   if (stat === undefined)
     throw new FarrierError("E_NOT_FOUND", "no such file or directory", { file: modelPath });
@@ -33,8 +40,14 @@ export function importModel(
     return importHuggingFace(ModelDirectory.at(modelPath, { allowHardlinks }), {
       ...common,
       dims: spansOf(dims ?? {}),
+      ...(cache === undefined ? {} : { cache }),
     });
   }
+  if (cache?.kind === "paged")
+    throw new FarrierError("E_OPTION", "an ONNX file says itself how its caches are laid out", {
+      where: "--cache",
+      hint: "give a Hugging Face directory",
+    });
   return importOnnx(modelPath, { ...common, dims: dims ?? {}, allowHardlinks });
 }
 

@@ -3,12 +3,15 @@ import { InvalidArgumentError, type Command } from "commander";
 import { parseWeightsMode } from "../bundle/weights.js";
 import type { CompileOptions } from "../compile.js";
 import { FarrierError } from "../errors.js";
-import type { ComputeType } from "../frontend/huggingface/import.js";
+import type { CacheLayout, ComputeType } from "../frontend/huggingface/import.js";
 
 export interface RawCompileOptions {
   readonly target?: string;
   readonly dtype?: ComputeType;
   readonly dim?: Record<string, Size>;
+  readonly cache?: CacheLayout["kind"];
+  readonly pageSize?: number;
+  readonly cacheTokens?: number;
   readonly buckets?: Record<string, readonly number[]>;
   readonly numerics?: "strict" | "fast";
   readonly weights?: string;
@@ -73,6 +76,17 @@ export function withModelOptions(command: Command): Command {
     )
     .option("--dim <name=lo..hi>", "range of a symbol; repeat for each", dim)
     .option(
+      "--cache <layout>",
+      "of a directory's caches: contiguous, or paged with a block table (default: contiguous)",
+      oneOf("contiguous", "paged"),
+    )
+    .option("--page-size <n>", "with --cache paged: positions of a page (default: 64)", count(1))
+    .option(
+      "--cache-tokens <n>",
+      "with --cache paged: positions of all sequences together (default: the longest for each)",
+      count(1),
+    )
+    .option(
       "--buckets <name=n,n>",
       "ends of ranges of a symbol that have kernels of their own (default: the target's)",
       buckets,
@@ -97,6 +111,7 @@ export function compileOptions(raw: RawCompileOptions): CompileOptions {
     ...(raw.target === undefined ? {} : { target: targetList(raw.target) }),
     ...(raw.dtype === undefined ? {} : { dtype: raw.dtype }),
     ...(raw.dim === undefined ? {} : { dims: raw.dim }),
+    ...cacheOptions(raw),
     ...(raw.buckets === undefined ? {} : { buckets: raw.buckets }),
     ...(raw.numerics === undefined ? {} : { numerics: raw.numerics }),
     ...(raw.weights === undefined ? {} : { weights: parseWeightsMode(raw.weights) }),
@@ -104,6 +119,23 @@ export function compileOptions(raw: RawCompileOptions): CompileOptions {
     ...(raw.without === undefined ? {} : { without: raw.without }),
     ...(raw.allowHardlinks === true ? { allowHardlinks: true } : {}),
   };
+}
+
+function cacheOptions({ cache, pageSize, cacheTokens }: RawCompileOptions): CompileOptions {
+  if (cache === "paged")
+    return {
+      cache: {
+        kind: "paged",
+        ...(pageSize === undefined ? {} : { pageSize }),
+        ...(cacheTokens === undefined ? {} : { tokens: cacheTokens }),
+      },
+    };
+  if (pageSize !== undefined || cacheTokens !== undefined)
+    throw new FarrierError("E_OPTION", "only paged caches have pages", {
+      where: "--page-size, --cache-tokens",
+      hint: "give --cache paged",
+    });
+  return cache === undefined ? {} : { cache: { kind: cache } };
 }
 
 function targetList(text: string): string[] {

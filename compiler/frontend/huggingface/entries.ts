@@ -7,6 +7,7 @@ import type { Expr, SymbolInfo } from "../../scalar/expr.js";
 import type { EntryName, ModelEntry } from "../model.js";
 import { lastOfEach } from "./blocks.js";
 import type { Encoder, LanguageModel, Model, OptionalInput } from "./family.js";
+import { blockTable } from "./pages.js";
 import { nextIds, samplingFills, samplingInputs, type SamplingInputs } from "./sampling.js";
 import { Scope, type EntryInputs, type ModelScope } from "./scope.js";
 
@@ -113,9 +114,11 @@ function cachedEntries(model: LanguageModel, m: ModelScope, batch: Expr, seq: Ex
   const [lengths, counts] = ["lengths", "counts"].map((name) => input(m.g, name, "i32", [batch]));
   const ids = (length: Expr): Node<"input"> => input(m.g, "input_ids", "i64", [batch, length]);
   const sampling = samplingInputs(m, batch);
+  const cached = { lengths: lengths!, ...(m.pool && { table: blockTable(m.g, batch, m.pool) }) };
   const [prefill, decode] = [
-    { ids: ids(seq), lengths: lengths!, counts: counts! },
-    { ids: ids(int(1)), lengths: lengths! },
+    { ids: ids(seq), ...cached, counts: counts! },
+    // Without a page to write to, a row of the batch that is no sequence has to say so.
+    { ids: ids(int(1)), ...cached, ...(m.pool && { counts: counts! }) },
   ];
   return [
     entry("prefill", model, m, prefill, sampling),

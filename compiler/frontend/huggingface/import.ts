@@ -1,4 +1,5 @@
 /** A Hugging Face directory as graphs: `config.json` says which, the safetensors files hold the weights. */
+import { FarrierError } from "../../errors.js";
 import { isFloat, type DType } from "../../ir/dtype.js";
 import { GraphBuilder } from "../../ir/graph.js";
 import { Checkpoint } from "../files/checkpoint.js";
@@ -10,11 +11,13 @@ import { checkKeys, unsupported } from "./config-keys.js";
 import { readBlockScales } from "./quantised.js";
 import { entriesOf, profileOf, type Span } from "./entries.js";
 import type { LanguageModel, Model, OptionalInput } from "./family.js";
+import { pagePool, type CacheLayout } from "./pages.js";
 import { familyOf } from "./registry.js";
 import { tokenizerOf } from "./tokenizer-files.js";
 import { Weights } from "./weights.js";
 
 export type { Span } from "./entries.js";
+export type { CacheLayout } from "./pages.js";
 export type { OptionalInput } from "./family.js";
 
 /** Types of arithmetic and activations. */
@@ -27,6 +30,8 @@ export interface HuggingFaceOptions {
   readonly dtype?: ComputeType;
   /** Ranges of `batch` (by default 1 to 8) and `seq` (1 to the model's limit). */
   readonly dims?: Readonly<Record<string, Span>>;
+  /** Of the keys and values of earlier ids; contiguous by default. */
+  readonly cache?: CacheLayout;
   /** `none`: only shapes, and `config.json` is all that the directory needs to hold. */
   readonly weights?: "files" | "none";
   /** Inputs of `main` besides `input_ids`, by default the family's; those not named cost nothing. */
@@ -47,6 +52,9 @@ export function importHuggingFace(
   const scales = readBlockScales(config);
   checkKeys(config, family.keys);
   const profile = profileOf(model, options.dims ?? {});
+  const { cache: layout = { kind: "contiguous" } } = options;
+  if (layout.kind === "paged" && model.kind !== "language")
+    throw new FarrierError("E_OPTION", "the model has no caches", { where: "--cache" });
   const checkpoint = options.weights === "none" ? null : Checkpoint.open(directory);
   const stored = storedName ?? mostCommonType(checkpoint) ?? "f32";
   const dtype = options.dtype ?? stored;
@@ -56,7 +64,8 @@ export function importHuggingFace(
   const ignored = [...family.tensors.ignored, ...(model.left ?? [])];
   const weights = new Weights(g, checkpoint, { ...family.tensors, ignored }, stored, scales);
   const [sequences, capacity] = [profile.batch.max, profile.seq.max];
-  const scope = { g, weights, dtype, sequences, capacity };
+  const pool = pagePool(layout, { sequences, capacity });
+  const scope = { g, weights, dtype, sequences, capacity, pool };
   const { entries, fills } = entriesOf(model, scope, profile, options.inputs);
   weights.finish(directory.path);
   return {

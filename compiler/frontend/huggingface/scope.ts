@@ -19,6 +19,7 @@ import * as e from "../../scalar/build.js";
 import type { Expr } from "../../scalar/expr.js";
 import { primitive } from "../../scalar/primitives.js";
 import { builtin } from "../../scalar/table.js";
+import { Pages, type PagePool } from "./pages.js";
 import type { Weights } from "./weights.js";
 
 /** What all entries of a model share. */
@@ -31,6 +32,8 @@ export interface ModelScope {
   readonly capacity: number;
   /** The largest batch of the profile. */
   readonly sequences: number;
+  /** The pages of each cache; null where caches are contiguous. */
+  readonly pool: PagePool | null;
 }
 
 /** The tensors that an entry is given. */
@@ -41,6 +44,8 @@ export interface EntryInputs {
   readonly lengths?: Node;
   /** How many of each sequence's ids are there, i32 [batch]; the rest is padding at the end. */
   readonly counts?: Node;
+  /** Pages of each sequence, i32 [batch, pages of a sequence]; without it caches are contiguous. */
+  readonly table?: Node;
   /** 0 where an id is padding, i64 [batch, seq]. */
   readonly mask?: Node;
   /** i64 [batch, seq]; without it, ids are at consecutive positions. */
@@ -99,6 +104,8 @@ export class Scope {
   readonly tokens: Expr;
   /** The caches, in the order of the layers. */
   readonly states: GraphState[] = [];
+  /** Where they are; null where they are contiguous, or where there are none. */
+  readonly #pages: Pages | null;
 
   constructor(model: ModelScope, inputs: EntryInputs) {
     [this.batch, this.seq] = inputs.ids.shape as [Expr, Expr];
@@ -108,6 +115,11 @@ export class Scope {
     this.dtype = model.dtype;
     this.model = model;
     this.inputs = inputs;
+    const { lengths, counts, table } = inputs;
+    const paged = model.pool !== null && lengths && counts && table;
+    this.#pages = paged
+      ? new Pages(model.g, model.pool, { lengths, counts, table, batch: this.batch, seq: this.seq })
+      : null;
   }
 
   /** The rows of `table` [positions, n] at the positions of this run: [1 or batch, seq, n]. */
@@ -154,7 +166,7 @@ export class Scope {
   lastStep(): Node | null {
     const { g, seq } = this;
     const { counts } = this.inputs;
-    if (counts === undefined) return null;
+    if (counts === undefined || e.isConst(seq, 1)) return null;
     const [smaller, larger] = [primitive("min"), primitive("max")];
     const most = map(g, smaller, [cast(g, counts, "i64"), dim(g, seq)]);
     const less = map(g, primitive("sub"), [most, dim(g, 1)]);
@@ -226,6 +238,11 @@ export class Scope {
     const { g, model, inputs } = this;
     if (inputs.lengths === undefined) return value;
     const name = `cache.${layer}.${kind}`;
+    if (this.#pages !== null) {
+      const { state: paged, all } = this.#pages.update(name, this.dtype, value);
+      this.states.push(paged);
+      return all;
+    }
     const [, heads, , size] = value.shape;
     const room = [model.sequences, heads!, model.capacity, size!];
     const initial = state(g, name, this.dtype, room);
