@@ -2,6 +2,7 @@
 import type { SymbolInfo } from "./description.js";
 import { badInput, FarrierRuntimeError } from "./errors.js";
 import type { Model, State } from "./model.js";
+import { exhausted, PageAllocator, pageLayoutOf } from "./pages.js";
 
 export interface Sampling {
   /** What scores are divided by; 0 (the default) takes the largest. */
@@ -27,7 +28,7 @@ const unsupported = 3;
 
 /**
  * The new ids of each prompt, its stop id among them.
- * @throws FarrierRuntimeError E_UNSUPPORTED, E_RT_INPUT, E_RT_INDEX
+ * @throws FarrierRuntimeError E_UNSUPPORTED, E_RT_INPUT, E_RT_INDEX, E_RT_OOM
  */
 export async function generate(
   model: Model,
@@ -42,7 +43,7 @@ export async function generate(
       "E_UNSUPPORTED: the model has no entries to generate with (generate needs a Hugging Face language model)",
       unsupported,
     );
-  prompts.forEach((prompt, i) => {
+  const positions = prompts.map((prompt, i) => {
     if (prompt.length === 0) throw badInput("E_RT_INPUT", `prompt ${i} has no ids`);
     const needed = prompt.length + options.maxNewTokens - 1;
     const room = capacityOf(model);
@@ -52,22 +53,47 @@ export async function generate(
         `prompt and new ids need ${needed} positions, the cache holds ${room}`,
         "ask for fewer ids, or compile with a larger --dim seq",
       );
+    return needed;
   });
-  const size = symbol(model, "batch").max;
   const made: number[][] = [];
-  for (let first = 0; first < prompts.length; first += size) {
-    const group = prompts.slice(first, first + size);
+  for (const [first, end] of groupsOf(model, positions)) {
+    const group = prompts.slice(first, end);
     made.push(...(await new Group(model, group, first, options).run()));
   }
   return made;
+}
+
+/**
+ * Runs of prompts that make a batch, as [first, end): as many as it may have, and no more than the
+ * pool has pages for should each sequence grow to its full length.
+ */
+function groupsOf(model: Model, positions: readonly number[]): [number, number][] {
+  const layout = pageLayoutOf(model);
+  const size = symbol(model, "batch").max;
+  const groups: [number, number][] = [];
+  let free = 0;
+  positions.forEach((count, i) => {
+    const needed = layout === null ? 0 : Math.ceil(count / layout.pageSize);
+    if (layout !== null && needed > layout.pages)
+      throw exhausted(`prompt ${i} with its new ids`, needed, layout.pages, layout);
+    const group = groups.at(-1);
+    if (group !== undefined && i - group[0] < size && needed <= free) group[1] = i + 1;
+    else {
+      groups.push([i, i + 1]);
+      free = layout?.pages ?? 0;
+    }
+    free -= needed;
+  });
+  return groups;
 }
 
 const nextIds = "next_ids";
 
 /** Positions of a sequence that the model's caches hold. */
 export function capacityOf(model: Model): number {
+  const whole = pageLayoutOf(model) === null;
   const capacity = model.states.find(({ shape }) => shape.length === 4)?.shape[2];
-  return capacity ?? symbol(model, "seq").max;
+  return (whole ? capacity : undefined) ?? symbol(model, "seq").max;
 }
 
 function symbol(model: Model, name: string): SymbolInfo {
@@ -79,6 +105,13 @@ function fitting({ min, divisor }: SymbolInfo, extent: number): number {
   return Math.ceil(Math.max(min, extent) / divisor) * divisor;
 }
 
+/** What a step is given for each row; `counts` is 0 where a row has no new ids. */
+interface Step {
+  readonly input_ids: readonly (readonly number[])[];
+  readonly lengths: readonly number[];
+  readonly counts: readonly number[];
+}
+
 class Group {
   readonly #model: Model;
   readonly #first: number;
@@ -87,6 +120,8 @@ class Group {
   readonly #stop: ReadonlySet<number>;
   /** Sequences, and rows beside them that only fill up the batch. */
   readonly #rows: number;
+  /** Of paged caches. */
+  readonly #pages: PageAllocator | null;
   readonly #limits: Readonly<Record<string, readonly (number | bigint)[]>>;
 
   constructor(
@@ -101,6 +136,8 @@ class Group {
     this.#options = options;
     this.#stop = new Set(options.stop ?? model.description.plan.generation?.eosTokenIds ?? []);
     this.#rows = fitting(symbol(model, "batch"), prompts.length);
+    const layout = pageLayoutOf(model);
+    this.#pages = layout === null ? null : new PageAllocator(layout);
     const { temperature = 0, topK = 0, topP = 1, seed = 0n } = options;
     const all = (value: number): number[] => Array<number>(this.#rows).fill(value);
     this.#limits = {
@@ -162,7 +199,9 @@ class Group {
         const id = next[row]!;
         made[row]!.push(id);
         onId?.(this.#first + row, id);
-        if (this.#stop.has(id) || made[row]!.length >= maxNewTokens) open.delete(row);
+        if (!this.#stop.has(id) && made[row]!.length < maxNewTokens) continue;
+        open.delete(row);
+        this.#pages?.release(row);
       }
       if (open.size === 0) return made;
       next = await this.#advance(state, made, open);
@@ -178,14 +217,15 @@ class Group {
     const { recomputeAbove } = this.#model.description.plan.generation ?? {};
     const length = (row: number): number => this.#prompts[row]!.length + made[row]!.length;
     const outgrown = [...open].filter((row) => length(row) - 1 === recomputeAbove);
-    // Sequences that have ended do their last step again.
-    const past = this.#eachRow((_, row) => (row < made.length ? length(row) - 1 : 0));
+    // Rows whose sequences have ended take part from the first position on, and nobody looks at them.
+    const past = this.#eachRow((_, row) => (open.has(row) ? length(row) - 1 : 0));
     const next =
       outgrown.length === open.size
         ? past
         : await this.#step("decode", state, {
             input_ids: this.#eachRow((_, row) => [made[row]?.at(-1) ?? 0]),
             lengths: past,
+            counts: this.#eachRow((_, row) => (open.has(row) ? 1 : 0)),
           });
     if (outgrown.length === 0) return next;
     const again = this.#prompts.map((prompt, row) =>
@@ -203,14 +243,23 @@ class Group {
     return Array.from({ length: this.#rows }, (_, row) => of(this.#prompts[row] ?? [], row));
   }
 
-  async #step(
-    entry: string,
-    state: State,
-    inputs: Readonly<Record<string, readonly (number | readonly number[])[]>>,
-  ): Promise<number[]> {
+  async #step(entry: string, state: State, step: Step): Promise<number[]> {
     const options = { entry, state, outputs: [nextIds], graph: entry === "decode" };
-    const outputs = await this.#model.run({ ...inputs, ...this.#limits }, options);
+    const table = this.#table(step);
+    const known = this.#model.entry(entry).inputs.map(({ name }) => name);
+    const given = { ...step, ...table, ...this.#limits };
+    const inputs = Object.entries(given).filter(([name]) => known.includes(name));
+    const outputs = await this.#model.run(Object.fromEntries(inputs), options);
     return [...outputs[nextIds]!.toFloat64()];
+  }
+
+  /** Pages for the positions that a step writes. */
+  #table({ lengths, counts }: Step): { readonly block_table?: number[][] } {
+    const pages = this.#pages;
+    if (pages === null) return {};
+    const rows = this.#eachRow((_, row) => row);
+    for (const row of rows) if (counts[row]! > 0) pages.grow(row, lengths[row]! + counts[row]!);
+    return { block_table: pages.table(rows) };
   }
 }
 

@@ -165,3 +165,35 @@ describe("generate", () => {
     expect(said.out).toBe("");
   });
 });
+
+describe("generate with paged caches", () => {
+  const paged = ["--dtype", "f32", "--cache", "paged", "--page-size", "8"];
+  const ask = ["--max-new-tokens", "6", "--ignore-eos"];
+
+  it("prints the ids of contiguous ones", async () => {
+    const argv = ["--prompt-ids", prompt.join(","), ...paged, ...ask];
+    const { status, out } = await farrier("generate", fixture("llama", "hf"), ...argv);
+    expect({ status, out }).toEqual({ status: 0, out: `${greedy.slice(0, 6).join(",")}\n` });
+  }, 120_000);
+
+  it("refuses what the pool has no pages for", async () => {
+    const argv = ["--prompt-ids", prompt.slice(0, 12).join(","), ...paged, "--cache-tokens", "16"];
+    const { status, err } = await farrier("generate", fixture("llama", "hf"), ...argv, ...ask);
+    expect({ status, err }).toEqual({ status: 4, err: expect.stringContaining("E_RT_OOM") });
+    expect(err).toContain("prompt 0 with its new ids needs 3 pages of 8 positions");
+  }, 120_000);
+
+  it.each([
+    ["pages without a layout", "llama/hf", ["--page-size", "16"], /E_OPTION: --page-size/],
+    ["a model without caches", "bert/hf", ["--cache", "paged"], /E_OPTION: --cache: .* no caches/],
+    [
+      "an ONNX file",
+      "llama/static.onnx",
+      ["--cache", "paged"],
+      /E_OPTION: --cache: .* Hugging Face/,
+    ],
+  ])("refuses %s", async (_, model, argv, message) => {
+    const { status, err } = await farrier("explain", fixture(model), ...argv);
+    expect({ status, err }).toEqual({ status: 2, err: expect.stringMatching(message) });
+  });
+});

@@ -16,6 +16,7 @@ import { evaluated, floats, modelOf, normals } from "../models/graphs.js";
 import { attempt, check, counts, fixtures, onGpu, target, work } from "./checks.js";
 import { directory, routing } from "./directories.js";
 import { runGroups } from "./groups.js";
+import { paged } from "./paged.js";
 import { gpt2Small } from "./shapes.js";
 
 async function onnx(name: string, file: string): Promise<void> {
@@ -121,6 +122,9 @@ for (const name of ["mixtral", "deepseek_v2", "deepseek_v3", "published/deepseek
 for (const name of ["gpt2", "llama"])
   for (const file of ["static.onnx", "dyn.onnx"])
     groups.set(`${name}/${file}`, () => onnx(name, file));
+for (const name of ["gpt2", "llama", "deepseek_v2"])
+  for (const dtype of ["f32", "bf16"] as const)
+    groups.set(`${name} ${dtype} paged`, () => paged(name, dtype));
 groups.set("own function", ownFunction);
 /** Runs alone. */
 const measured = "decode cost";
