@@ -112,7 +112,7 @@ describe.each([
       counts: [17, 0, 1],
       table,
     });
-    expect([rows[0], rows[2]]).toEqual([expected[0]![0], expected[1]![0]]);
+    expect([rows[0], rows[2]]).toEqual([expected[0][0], expected[1][0]]);
     for (const [i, id] of next.entries()) {
       const past = [17 + i, 0, 1 + i];
       rows = await step(paged!, state, "decode", {
@@ -121,7 +121,7 @@ describe.each([
         counts: [1, 0, 1],
         table,
       });
-      expect([rows[0], rows[2]]).toEqual([expected[0]![i + 1], expected[1]![i + 1]]);
+      expect([rows[0], rows[2]]).toEqual([expected[0][i + 1], expected[1][i + 1]]);
     }
     // The first sequence ends: its pages go to another, last to first.
     const third = prompts[2]!;
