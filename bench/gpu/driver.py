@@ -26,9 +26,13 @@ class Kernels:
     def assemble(self, file):
         text = os.path.join(self.built, file.removesuffix(".gz"))
         with gzip.open(os.path.join(self.folder, file)) as packed, open(text, "wb") as out:
-            out.write(packed.read())
+            source = packed.read()
+            out.write(source)
+        # What is made for one architecture is assembled for it, all else for the machine's.
+        target = re.search(rb"\.target (\w+)", source).group(1).decode()
+        architecture = target if target.endswith("a") else "sm_90"
         ptxas = shutil.which("ptxas") or "/usr/local/cuda/bin/ptxas"
-        done = subprocess.run([ptxas, "-arch", "sm_90", "-v", text, "-o", text + ".cubin"], capture_output=True, text=True)
+        done = subprocess.run([ptxas, "-arch", architecture, "-v", text, "-o", text + ".cubin"], capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"{file}: {done.stderr}")
         number = lambda pattern: int(re.search(pattern, done.stderr).group(1))

@@ -3,9 +3,8 @@
  * [FILTER]` writes DIR with `rows.json` and the PTX of each kernel; there,
  * `python3 bench/gpu/rows.py DIR` checks and times them beside their peers.
  *
- * Of each kernel the cost model's first choice is rendered, others from its list (so that a run shows
- * what the model misses), and what it would choose on 132 multiprocessors, with and without the
- * limit on shared memory that makes `sm_80` text run on every later GPU.
+ * Of each kernel the choice for `sm_90a` is rendered, others from its list (so that a run shows what
+ * the cost model misses), and the choice for `sm_80`, whose text every later GPU runs.
  */
 import { createHash } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
@@ -23,13 +22,13 @@ import type { Expr } from "../../compiler/scalar/expr.js";
 import { evaluateExpr } from "../../compiler/scalar/evaluate.js";
 import { sm80MmaAttention } from "../../templates/attention/sm80-mma.js";
 import { sm80MmaGemm } from "../../templates/gemm/sm80-mma.js";
+import { sm90aWgmmaGemm } from "../../templates/gemm/sm90a-wgmma.js";
 import { attentionOf, blockOf, gemmOf, type Norm } from "./descs.js";
 import { nameOf, rows, workOf, type RowSizes } from "./shapes.js";
 
 const [folder = "build/gpu-rows", filter = ""] = process.argv.slice(2);
-const target = targetNamed("sm_80");
-const hopper: Target = { ...target, multiprocessors: 132 };
-const roomy: Target = { ...hopper, sharedBytes: 163 * 1024 };
+const target = targetNamed("sm_90a");
+const oldest = targetNamed("sm_80");
 
 interface Step {
   readonly file: string;
@@ -79,15 +78,15 @@ interface Choice {
 /** How many tiles other than the model's first choice a row is timed with. */
 const otherTiles = 6;
 
-/** The model's choice first; then the best of other tiles, and what wider limits would choose. */
+/** The model's choice first; then the best of other tiles. */
 function choicesOf<F extends KernelDesc["family"], C extends object>(
   template: FamilyTemplate<F, C>,
   desc: Extract<KernelDesc, { family: F }>,
   tileOf: (config: C) => string,
 ): Choice[] {
-  const made = (label: string, config: C, from: Target): Choice => ({
+  const made = (label: string, config: C): Choice => ({
     label,
-    step: step(desc, template.render(desc, config, from), JSON.stringify(config)),
+    step: step(desc, template.render(desc, config, target), JSON.stringify(config)),
   });
   const list = template.candidates(desc, target);
   const tiles = new Map<string, number>();
@@ -96,26 +95,36 @@ function choicesOf<F extends KernelDesc["family"], C extends object>(
   });
   const others = [...tiles.values()].filter((rank) => rank > 1).slice(0, otherTiles - 1);
   return [
-    made("model", list[0]!, target),
+    made("model", list[0]!),
     ...[1, ...others]
       .filter((rank) => rank < list.length)
-      .map((rank) => made(`rank ${rank}`, list[rank]!, target)),
-    made("132 SMs", template.candidates(desc, hopper)[0]!, hopper),
-    made("163 KiB", template.candidates(desc, roomy)[0]!, roomy),
+      .map((rank) => made(`rank ${rank}`, list[rank]!)),
   ];
+}
+
+function chosen(label: string, desc: KernelDesc, from: Target): Choice {
+  const kernel = renderKernel(desc, from);
+  return { label, step: step(desc, kernel, kernel.config) };
 }
 
 function choices(desc: KernelDesc): Choice[] {
   if (desc.family === "gemm")
-    return choicesOf(sm80MmaGemm, desc, ({ bm, bn, warpsK }) => `${bm}x${bn}x${warpsK}`);
+    return [
+      ...(sm90aWgmmaGemm.candidates(desc, target).length > 0
+        ? choicesOf(sm90aWgmmaGemm, desc, ({ bm, bn }) => `${bm}x${bn}`)
+        : choicesOf(sm80MmaGemm, desc, ({ bm, bn, warpsK }) => `${bm}x${bn}x${warpsK}`)),
+      chosen("sm_80", desc, oldest),
+    ];
   if (desc.family === "attention")
-    return choicesOf(
-      sm80MmaAttention,
-      desc,
-      ({ tilesM, warpsM, warpsK, bn }) => `${tilesM}x${warpsM}x${warpsK}x${bn}`,
-    );
-  const kernel = renderKernel(desc, target);
-  return [{ label: "model", step: step(desc, kernel, kernel.config) }];
+    return [
+      ...choicesOf(
+        sm80MmaAttention,
+        desc,
+        ({ tilesM, warpsM, warpsK, bn }) => `${tilesM}x${warpsM}x${warpsK}x${bn}`,
+      ),
+      chosen("sm_80", desc, oldest),
+    ];
+  return [chosen("model", desc, target)];
 }
 
 /** The model's choice for every kernel, and for each kernel in turn the others. */

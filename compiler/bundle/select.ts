@@ -27,6 +27,7 @@ import { sm80Reduce } from "../../templates/reduce/sm80.js";
 import { sm80MmaAttention } from "../../templates/attention/sm80-mma.js";
 import { sm80SimtAttention } from "../../templates/attention/sm80-simt.js";
 import { sm80MmaGemm } from "../../templates/gemm/sm80-mma.js";
+import { sm90aWgmmaGemm } from "../../templates/gemm/sm90a-wgmma.js";
 import { sm80SimtGemm } from "../../templates/gemm/sm80-simt.js";
 
 type Candidates = { readonly [F in Family]: readonly FamilyTemplate<F, never>[] };
@@ -50,7 +51,7 @@ const templates: { readonly [L in Target["language"]]: Candidates } = {
   ptx: {
     map: [any(sm80Map)],
     reduce: [any(sm80Reduce)],
-    gemm: [any(sm80MmaGemm), any(sm80SimtGemm)],
+    gemm: [any(sm90aWgmmaGemm), any(sm80MmaGemm), any(sm80SimtGemm)],
     route: [any(sm80Route)],
     group: [any(sm80Group)],
     sample: [any(sm80Sample)],

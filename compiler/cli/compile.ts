@@ -19,7 +19,7 @@ export const compileCommand: AddCommand = (program) => {
     .command("compile")
     .description("compile MODEL (an ONNX file, or a Hugging Face directory) into a bundle")
     .argument("<model>")
-    .option("--target <names>", "cpu, sm_80, sm_90 (comma-separated; default: cpu)")
+    .option("--target <names>", "cpu, sm_80, sm_90, sm_90a (comma-separated; default: cpu)")
     .option("-o, --output <dir>", "the bundle (default: the model's name with .farrier)")
     .option("--force", "move an existing bundle aside")
     .option(

@@ -17,7 +17,10 @@ export const explainCommand: AddCommand = (program) => {
     .command("explain")
     .description("what fuses in a model or bundle, what does not, and why")
     .argument("<model or bundle>")
-    .option("--target <names>", "cpu, sm_80 (comma-separated; default: cpu, of a bundle all)")
+    .option(
+      "--target <names>",
+      "cpu, sm_80, sm_90, sm_90a (comma-separated; default: cpu, of a bundle all)",
+    )
     .option("--html <file>", "the same as a page (later)")
     .option("--json", "one event a line");
   withModelOptions(command).action(async (place: string, raw: Raw) => {

@@ -57,6 +57,14 @@ const ampere: Target = {
   valuesAtOnce: (dtype, depth) => (dtype === "f32" && depth > 256 ? 128 : 256),
 };
 
+/** The same templates, launched before what they depend on has ended; every later GPU runs it too. */
+const hopper: Target = {
+  ...ampere,
+  name: "sm_90",
+  ptx: { target: "sm_90", version: "7.8", driver: "520.61", dependent: true },
+  multiprocessors: 132,
+};
+
 export const targets: Readonly<Record<string, Target>> = {
   cpu: {
     name: "cpu",
@@ -70,12 +78,13 @@ export const targets: Readonly<Record<string, Target>> = {
     columnsOfPass: 128,
   },
   sm_80: ampere,
-  // The same templates, launched before what they depend on has ended; every later GPU runs it too.
-  sm_90: {
-    ...ampere,
-    name: "sm_90",
-    ptx: { target: "sm_90", version: "7.8", driver: "520.61", dependent: true },
-    multiprocessors: 132,
+  sm_90: hopper,
+  // Besides, instructions that GPUs of compute capability 9.0 alone have, and all of their shared memory.
+  sm_90a: {
+    ...hopper,
+    name: "sm_90a",
+    ptx: { target: "sm_90a", version: "8.0", driver: "525.60", dependent: true },
+    sharedBytes: 227 * 1024,
   },
 };
 

@@ -1,7 +1,7 @@
 /** Row statistics before the product and the stores after it. */
 import type { Block, Value } from "../../compiler/codegen/ptx/builder.js";
+import type { GemmDesc } from "../../compiler/kernel/desc.js";
 import type { Scope } from "../../compiler/codegen/ptx/expr.js";
-import { alignmentOf } from "../../compiler/codegen/affine.js";
 import { param } from "../../compiler/codegen/expressions.js";
 import { extentValue } from "../../compiler/codegen/ptx/geometry.js";
 import { address } from "../../compiler/codegen/ptx/builder.js";
@@ -15,17 +15,30 @@ import {
 } from "../../compiler/codegen/ptx/mma-staged.js";
 import { bindStatistics, emitRowStatistics } from "../../compiler/codegen/ptx/mma-stats.js";
 import { scaled, type GemmBlock } from "./sm80-mma-block.js";
+import { columnPlace, rowPlace, type Place } from "./store-scopes.js";
+
+/** A tile's rows, whose statistics warps share out. */
+export interface StatisticsPlace {
+  readonly desc: GemmDesc;
+  readonly tile: Scope;
+  /** The tile's first row, and how many it has. */
+  readonly m0: Value;
+  readonly rows: number;
+  /** Where they go in shared memory: [stage][row] of f32. */
+  readonly base: Value;
+  readonly warp: Value;
+  readonly warps: number;
+  readonly lane: Value;
+}
 
 /** A warp per row; rows that do not exist have none. */
-export function emitStatistics(block: GemmBlock, into: Block): void {
-  const { desc, shape, kernel, tile, warp, lane, m0, shared } = block;
-  const { b } = kernel;
-  const warps = shape.threads / 32;
-  const { bm } = shape.config;
+export function emitStatistics(place: StatisticsPlace, into: Block): void {
+  const { desc, tile, m0, rows, base, warp, warps, lane } = place;
+  const { b } = tile;
   b.into(into, () => {
     const row = b.op("mov.b32", "s32", warp);
     const [loop, done] = [b.label("statistics"), b.label("known")];
-    if (warps > bm) b.branch(done, b.op(ptx.setp("ge", "s32"), "pred", row, bm));
+    if (warps > rows) b.branch(done, b.op(ptx.setp("ge", "s32"), "pred", row, rows));
     b.place(loop);
     const m = integer(b, "add", m0, row);
     b.branch(done, b.op(ptx.setp("ge", "s32"), "pred", m, extentValue(tile, desc.mExtent, "s32")));
@@ -38,14 +51,14 @@ export function emitStatistics(block: GemmBlock, into: Block): void {
         kExtent: desc.kExtent,
         lane,
       });
-      const place = b.op("mad.lo.s32", "s32", row, 4, integer(b, "add", shared, shape.statsOffset));
+      const at = b.op("mad.lo.s32", "s32", row, 4, base);
       const leader = b.op(ptx.setp("eq", "s32"), "pred", lane, 0);
       values.forEach((value, i) => {
-        b.lineIf(leader, ptx.storeShared("f32", 1), address(place, i * bm * 4), value);
+        b.lineIf(leader, ptx.storeShared("f32", 1), address(at, i * rows * 4), value);
       });
     });
     increase(b, row, warps);
-    b.branch(loop, b.op(ptx.setp("lt", "s32"), "pred", row, bm));
+    b.branch(loop, b.op(ptx.setp("lt", "s32"), "pred", row, rows));
     b.place(done);
   });
 }
@@ -103,53 +116,21 @@ export function emitStorePass(block: GemmBlock, accumulators: Tiles, pass: numbe
   return parts;
 }
 
-function columnScope(
-  block: GemmBlock,
-  before: Block,
-  column: Value,
-  lanes: number,
-): { scope: Scope; inside: Value | null } {
+function columnScope(block: GemmBlock, before: Block, column: Value, lanes: number): Place {
   const { desc, shape, kernel, tile, n0 } = block;
   const { b } = kernel;
-  const tileColumns = shape.config.bn / desc.group;
   const n = integer(b, "add", integer(b, "div", n0, desc.group), column);
-  const extent = extentValue(tile, desc.nExtent, "s32");
-  const whole = alignmentOf(desc.nExtent, tileColumns) === tileColumns;
-  const together = alignmentOf(desc.nExtent, lanes) === lanes;
-  const guard = whole
-    ? null
-    : Array.from({ length: together ? 1 : lanes }, (_, lane) =>
-        b.op(ptx.setp("lt", "s32"), "pred", integer(b, "add", n, lane), extent),
-      );
-  const scope = tile
-    .child({ block: before, lanes, guard })
-    .bind(desc.n, n, { step: 1, multiple: lanes });
-  return { scope, inside: together && guard !== null ? guard[0]! : null };
+  return columnPlace(desc, tile, before, n, { columns: shape.config.bn / desc.group, lanes });
 }
 
-function rowScope(
-  block: GemmBlock,
-  into: Block,
-  row: Value,
-  pass: number,
-): { scope: Scope; inside: Value | null } {
+function rowScope(block: GemmBlock, into: Block, row: Value, pass: number): Place {
   const { desc, shape, kernel, tile, m0, shared } = block;
   const { b } = kernel;
   const inTile = rowInTile(block, row, pass);
-  const m = integer(b, "add", m0, inTile);
-  const whole = alignmentOf(desc.mExtent, shape.config.bm) === shape.config.bm;
-  const inside = whole
-    ? null
-    : b.op(ptx.setp("lt", "s32"), "pred", m, extentValue(tile, desc.mExtent, "s32"));
-  const scope = tile.child({ block: into }).bind(desc.m, m);
-  bindStatistics(
-    scope,
-    desc.stages,
-    inTile,
-    shape.config.bm,
-    integer(b, "add", shared, shape.statsOffset),
-  );
-  return { scope, inside };
+  const place = rowPlace(desc, tile, into, integer(b, "add", m0, inTile), shape.config.bm);
+  const base = integer(b, "add", shared, shape.statsOffset);
+  bindStatistics(place.scope, desc.stages, inTile, shape.config.bm, base);
+  return place;
 }
 
 /** Row of the tile that stands in a staged row: each pass takes the same share of every warp's rows. */

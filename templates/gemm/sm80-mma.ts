@@ -7,6 +7,7 @@ import type { FamilyTemplate, KernelText } from "../../compiler/kernel/family.js
 import type { Target } from "../../compiler/kernel/target.js";
 import { mul, one } from "../../compiler/codegen/expressions.js";
 import { blocksOf, volume } from "../../compiler/codegen/ptx/geometry.js";
+import { integer } from "../../compiler/codegen/ptx/mma.js";
 import { gemmCandidates, residentBlocks } from "./sm80-mma-candidates.js";
 import { openBlock } from "./sm80-mma-block.js";
 import { emitStatistics, emitStorePass } from "./sm80-mma-epilogue.js";
@@ -71,7 +72,11 @@ function render(desc: GemmDesc, config: Sm80MmaGemmConfig, target: Target): Kern
   };
   tiles.first("b", sections.firstB);
   if (desc.stages.length > 0) {
-    emitStatistics(block, sections.statistics);
+    const { tile, m0, shared, warp, lane } = block;
+    const base = b.into(sections.statistics, () => integer(b, "add", shared, shape.statsOffset));
+    const warps = shape.threads / 32;
+    const place = { desc, tile, m0, rows: config.bm, base, warp, warps, lane };
+    emitStatistics(place, sections.statistics);
     tiles.bindRowStatistics();
   }
   tiles.first("a", sections.firstA);

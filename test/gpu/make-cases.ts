@@ -9,10 +9,10 @@ import { join } from "node:path";
 import * as zlib from "node:zlib";
 import { byteSize } from "../../compiler/ir/dtype.js";
 import { kernelNamePlaceholder, type KernelText } from "../../compiler/kernel/family.js";
-import { targetNamed } from "../../compiler/kernel/target.js";
+import { targetNamed, type Target } from "../../compiler/kernel/target.js";
 import { writeElements } from "../../compiler/scalar/elements.js";
 import { hostValue, tensorOf, workspaceBytes, type GpuCase } from "./cases/case.js";
-import { allCases } from "./cases/registry.js";
+import { casesOf } from "./cases/registry.js";
 
 const [folder = "build/gpu-cases", filter = "", name = "sm_80"] = process.argv.slice(2);
 const target = targetNamed(name);
@@ -84,8 +84,8 @@ function workspaceOf(test: GpuCase, kernel: KernelText): object[] {
   ];
 }
 
-function describe(test: GpuCase): object {
-  const kernel = test.kernel(target);
+function describe(test: GpuCase, on: Target): object {
+  const kernel = test.kernel(on);
   if (kernel.launch.kind !== "gpu") throw new Error(`${test.name} is no GPU kernel`);
   const file = `${createHash("sha256").update(kernel.text).digest("hex").slice(0, 16)}.ptx`;
   writeFileSync(join(folder, file), kernel.text);
@@ -104,9 +104,9 @@ function describe(test: GpuCase): object {
 
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
-const cases = allCases()
-  .filter((test) => test.name.includes(filter))
-  .map(describe);
+const cases = casesOf(target)
+  .filter(({ test }) => test.name.includes(filter))
+  .map(({ test, on }) => describe(test, on));
 writeFileSync(join(folder, "cases.json"), JSON.stringify(cases, null, 1));
 writeFileSync(join(folder, "data.bin"), Buffer.concat(chunks));
 process.stdout.write(`${cases.length} cases, ${(size / 1e6).toFixed(1)} MB of data in ${folder}\n`);

@@ -232,6 +232,10 @@ export const ptx = {
   copyCommit: "cp.async.commit_group;",
   copyWait: (groups: number) => `cp.async.wait_group ${groups};`,
   barrier: "bar.sync 0;",
+  /** Of `threads` threads, whole warps, that meet at a barrier of their own. */
+  barrierOf: (id: number, threads: number) => `bar.sync ${id}, ${threads};`,
+  /** Ends the kernel as a failed one. */
+  trap: "trap;",
   dependencyLaunch: "griddepcontrol.launch_dependents;",
   dependencyWait: "griddepcontrol.wait;",
   warpBarrier: "bar.warp.sync 0xffffffff;",

@@ -1,6 +1,8 @@
 /** The gemm cases: small enough for an interpreter, each aimed at one edge or one path. */
 import type { Sm80MmaGemmConfig } from "../../../templates/gemm/sm80-mma-shape.js";
-import { gemmCase, type GemmOptions } from "./mma-gemm.js";
+import { gemmCase, type GemmOptions as Options } from "./mma-gemm.js";
+
+type GemmOptions = Options<Sm80MmaGemmConfig>;
 
 export const tile = (
   bm: number,
@@ -147,4 +149,5 @@ export const gemmOptions: readonly GemmOptions[] = [
   ...bodies,
 ];
 
-export const gemmCases = (): ReturnType<typeof gemmCase>[] => gemmOptions.map(gemmCase);
+export const gemmCases = (): ReturnType<typeof gemmCase<Sm80MmaGemmConfig>>[] =>
+  gemmOptions.map((options) => gemmCase(options));

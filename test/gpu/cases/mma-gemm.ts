@@ -21,6 +21,7 @@ import {
 } from "../../../compiler/scalar/build.js";
 import type { Expr } from "../../../compiler/scalar/expr.js";
 import type { Sm80MmaGemmConfig } from "../../../templates/gemm/sm80-mma-shape.js";
+import type { Sm90aWgmmaGemmConfig } from "../../../templates/gemm/sm90a-wgmma-shape.js";
 import {
   copyTensors,
   fills,
@@ -32,7 +33,10 @@ import {
 } from "./mma-case.js";
 import { referenceGemm, sizeOf, type Tensors } from "./mma-reference.js";
 
-export interface GemmOptions {
+/** Of the template that the case is for. */
+export type GemmConfig = Sm80MmaGemmConfig | Sm90aWgmmaGemmConfig;
+
+export interface GemmOptions<C extends GemmConfig = GemmConfig> {
   readonly dtype: "f16" | "bf16";
   readonly m: number;
   readonly n: number;
@@ -40,6 +44,8 @@ export interface GemmOptions {
   readonly group?: 1 | 2;
   /** Leading products; B is then strided. */
   readonly batch?: number;
+  /** How many rows there are is loaded: all but this many tiles of rows are left out. */
+  readonly counted?: number;
   /** M is a host symbol. */
   readonly symbolic?: boolean;
   readonly a?: "plain" | "offset" | "gather" | "transposed" | "scaled" | "norm";
@@ -48,7 +54,7 @@ export interface GemmOptions {
   readonly b?: "packed" | "nk" | "kn" | "nk+1" | "kn+1";
   readonly epilogue?: "plain" | "bias+gelu" | "residual" | "gate" | "several";
   readonly out?: DType;
-  readonly config?: Sm80MmaGemmConfig;
+  readonly config?: C;
   readonly whole?: boolean;
 }
 
@@ -205,6 +211,7 @@ function storesOf(parts: Parts): Store[] {
 const defaults = {
   group: 1,
   batch: 1,
+  counted: 0,
   symbolic: false,
   a: "plain",
   deferred: false,
@@ -214,17 +221,26 @@ const defaults = {
   whole: false,
 } as const;
 
+function tileTags(config: GemmConfig): string[] {
+  const stages = `stages=${config.stages}`;
+  return "warpsM" in config
+    ? [
+        `tile=${config.bm}x${config.bn}x${config.bk}`,
+        `warps=${config.warpsM}x${config.warpsN}x${config.warpsK}`,
+        stages,
+      ]
+    : [
+        `tile=${config.bm}x${config.bn}`,
+        `groups=${config.groupsM}x${config.groupsN}`,
+        stages,
+        `staged=${config.staged}`,
+      ];
+}
+
 function describe(options: GemmOptions): string {
   const { config, m, n, k, dtype, ...rest } = options;
   const tags = Object.entries(rest).map(([key, value]) => `${key}=${value}`);
-  const tile =
-    config === undefined
-      ? []
-      : [
-          `tile=${config.bm}x${config.bn}x${config.bk}`,
-          `warps=${config.warpsM}x${config.warpsN}x${config.warpsK}`,
-          `stages=${config.stages}`,
-        ];
+  const tile = config === undefined ? [] : tileTags(config);
   return ["gemm", dtype, `${m}x${n}x${k}`, ...tags, ...tile].join(" ");
 }
 
@@ -250,6 +266,8 @@ export function gemmDesc(options: GemmOptions): {
   if (o.deferred) statistics(parts, single(a));
   const b = bodyOfB(parts);
   const stores = storesOf(parts);
+  const counts =
+    o.counted === 0 ? {} : { rows: load(operand(parts, "count", "i32", int(1)), zero, "i32") };
   const desc: GemmDesc = {
     family: "gemm",
     operands: parts.operands,
@@ -258,6 +276,7 @@ export function gemmDesc(options: GemmOptions): {
     batchExtents: o.batch === 1 ? [] : [int(o.batch)],
     m: parts.m,
     mExtent: M,
+    ...counts,
     n: parts.n,
     nExtent: int(o.n),
     k: parts.k,
@@ -272,20 +291,21 @@ export function gemmDesc(options: GemmOptions): {
   return { desc, symbols: o.symbolic ? { rows: o.m } : {} };
 }
 
-export function gemmCase(options: GemmOptions): MmaCase<GemmDesc, Sm80MmaGemmConfig> {
+export function gemmCase<C extends GemmConfig = Sm80MmaGemmConfig>(
+  options: GemmOptions<C>,
+): MmaCase<GemmDesc, C> {
   const { desc, symbols } = gemmDesc(options);
   const o: Merge = { ...defaults, ...options };
   const tensors: Tensors = new Map();
+  // The first row tile that is left out begins at `end`.
+  const end = o.counted * (options.config?.bm ?? 0);
+  const given: Record<string, Fill> = { ids: (i) => (i * 7) % 16, count: () => end - 3 };
   desc.operands.forEach((entry, index) => {
     const count = sizeOf(entry.elements, symbols);
     const fill: Fill =
       entry.access === "write"
         ? () => untouched
-        : entry.name === "ids"
-          ? (i) => (i * 7) % 16
-          : o.whole
-            ? fills.whole
-            : fills.unit;
+        : (given[entry.name] ?? (o.whole ? fills.whole : fills.unit));
     const values = tensorOf(entry, count, fill, index + 1);
     // Packed rows end with zeros.
     const row = Math.ceil(o.k / 8) * 8;
@@ -297,6 +317,7 @@ export function gemmCase(options: GemmOptions): MmaCase<GemmDesc, Sm80MmaGemmCon
   });
   const expected = copyTensors(tensors);
   referenceGemm(desc, expected, symbols);
+  if (o.counted > 0) expected.get("out")!.fill(untouched, end * o.n);
   const rounding = Math.max(
     roundoff[o.out]!,
     o.a === "scaled" || o.a === "norm" ? roundoff[o.dtype]! / 4 : 0,

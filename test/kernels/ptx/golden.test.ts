@@ -1,5 +1,6 @@
 /** The text of one kernel of each family, so that a change of the emitter shows as a change of text. */
 import { expect, it } from "vitest";
+import { hopperCases } from "../../gpu/cases/registry.js";
 import { attentionCases, gelu, gemmCases, layerNorm } from "../../gpu/cases/simt.js";
 
 // In one order: names of equal expressions depend on which was made first.
@@ -16,6 +17,7 @@ const chosen = {
     depth: 64,
     mask: "cached",
   }),
+  "gemm-sm90a": hopperCases().slice(0, 1),
 };
 
 it.each(Object.entries(chosen))("%s", async (family, [test]) => {

@@ -1,6 +1,7 @@
 /** One PTX statement as a closure over a warp: see `mma-interpreter.ts`. */
 import type { Machine, Warp } from "./mma-interpreter.js";
 import { bfloatFrom, bfloatOf, halfFrom, halfOf } from "./mma-floats.js";
+import { hopperStep } from "./mma-interpreter-group.js";
 import { matrixStep } from "./mma-interpreter-tensor.js";
 
 export interface Context {
@@ -11,7 +12,8 @@ export interface Context {
 
 export interface Step {
   readonly text: string;
-  readonly barrier: boolean;
+  /** Waits at a barrier of the block, by its operands: which, and of how many threads. */
+  readonly barrier: string | null;
   run(machine: Machine, warp: Warp, mask: number): void;
 }
 
@@ -540,7 +542,7 @@ function laneBody(parts: readonly string[], operands: readonly string[], context
 }
 
 export function compileStatement(text: string, context: Context): Step {
-  const match = /^(?:@(!?)(%[\w]+)\s+)?([\w.]+)\s*(.*)$/s.exec(text);
+  const match = /^(?:@(!?)(%[\w]+)\s+)?([\w.:]+)\s*(.*)$/s.exec(text);
   if (match === null) throw new Error(`statement ${text}`);
   const [, negated, guardName, mnemonic, rest] = match;
   const operands = splitOperands(rest!);
@@ -557,7 +559,7 @@ export function compileStatement(text: string, context: Context): Step {
   const body = bodyOf(parts, operands, context, text);
   return {
     text,
-    barrier: parts[0] === "bar" && parts[1] === "sync",
+    barrier: parts[0] === "bar" && parts[1] === "sync" ? rest! : null,
     run: (m, w, mask) => body(m, w, live(m, w, mask)),
   };
 }
@@ -595,6 +597,12 @@ function bodyOf(
   }
   if (parts[0] === "ret" || parts[0] === "exit")
     return (_, warp, mask) => lanesOf(mask, (lane) => (warp.pc[lane] = -1));
+  if (parts[0] === "trap")
+    return (_, __, mask) => {
+      if (mask !== 0) throw new Error("the kernel gave up");
+    };
+  const hopper = hopperStep(parts, operands, context, text);
+  if (hopper !== null) return hopper;
   // Warps run one after the other: what was written is seen.
   if (["bar", "fence", "griddepcontrol"].includes(parts[0]!)) return () => undefined;
   if (parts[0] === "atom") return atomicAdd(parts, operands, context, text);

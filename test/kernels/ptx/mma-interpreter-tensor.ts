@@ -127,7 +127,7 @@ function memoryStep(
   };
 }
 
-function land(machine: Machine, copies: readonly Copy[]): void {
+export function land(machine: Machine, copies: readonly Copy[]): void {
   for (const { to, bytes } of copies) new Uint8Array(machine.shared.buffer).set(bytes, to);
 }
 

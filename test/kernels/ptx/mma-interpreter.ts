@@ -4,6 +4,7 @@
  * issue until the matching wait, warps run one after the other from barrier to barrier in an order
  * that changes), and strict about addresses. Understands the dialect that farrier emits.
  */
+import { newGroupState, type GroupState, type SharedBarrier } from "./mma-interpreter-group.js";
 import { compileStatement, type Step } from "./mma-interpreter-ops.js";
 
 export interface PtxBuffer {
@@ -48,7 +49,11 @@ export interface Warp {
   /** cp.async: per lane, groups committed and the open one. */
   readonly groups: Copy[][];
   open: Copy[];
-  waiting: boolean;
+  readonly group: GroupState;
+  /** The barrier of the block that it waits at. */
+  waiting: string | null;
+  /** It found a barrier in shared memory that is not complete, and lets others run. */
+  polling: boolean;
   done: boolean;
 }
 
@@ -62,6 +67,11 @@ export interface Machine {
   readonly nctaid: readonly [number, number, number];
   readonly threads: number;
   readonly report: RunReport;
+  /** Barriers in shared memory by address, and how often something arrived at one. */
+  readonly barriers: Map<number, SharedBarrier>;
+  events: number;
+  /** What happens once all warps have run as far as they can. */
+  later: (() => void)[];
 }
 
 const spacing = 1n << 36n;
@@ -167,10 +177,20 @@ function makeWarp(index: number, lanes: number, counts: Program["counts"]): Warp
   regs.ulongs.fill(0x7ff8dead0000dead0n & 0xffffffffffffffffn);
   const pc = new Int32Array(32).fill(-1);
   pc.fill(0, 0, lanes);
-  return { index, regs, pc, groups: [], open: [], waiting: false, done: false };
+  return {
+    index,
+    regs,
+    pc,
+    groups: [],
+    open: [],
+    group: newGroupState(),
+    waiting: null,
+    polling: false,
+    done: false,
+  };
 }
 
-/** Runs a warp until it waits at the barrier or ends. */
+/** Runs a warp until it waits at a barrier or ends. */
 function runWarp(machine: Machine, program: Program, warp: Warp): void {
   const { steps } = program;
   for (let budget = 0; ; budget++) {
@@ -190,10 +210,11 @@ function runWarp(machine: Machine, program: Program, warp: Warp): void {
     machine.report.instructions++;
     for (let lane = 0; lane < 32; lane++) if ((mask >> lane) & 1) warp.pc[lane] = pc + 1;
     step.run(machine, warp, mask);
-    if (step.barrier) {
+    if (warp.polling) return;
+    if (step.barrier !== null) {
       if (warp.pc.some((at) => at >= 0 && at !== pc + 1))
         throw new Error(`divergent barrier: ${step.text}`);
-      warp.waiting = true;
+      warp.waiting = step.barrier;
       return;
     }
   }
@@ -206,12 +227,36 @@ function runBlock(machine: Machine, program: Program, order: number): void {
   );
   for (let phase = 0; warps.some((warp) => !warp.done); phase++) {
     const forward = (phase + order) % 2 === 0;
-    for (const warp of forward ? warps : [...warps].reverse())
-      if (!warp.done) runWarp(machine, program, warp);
-    if (warps.some((warp) => warp.waiting) && warps.some((warp) => warp.done && !warp.waiting))
-      throw new Error("a warp left while others wait at a barrier");
-    for (const warp of warps) warp.waiting = false;
+    const { events } = machine;
+    let ended = false;
+    for (const warp of forward ? warps : [...warps].reverse()) {
+      if (warp.done || warp.waiting !== null) continue;
+      warp.polling = false;
+      runWarp(machine, program, warp);
+      ended ||= warp.done;
+    }
+    for (const act of machine.later.splice(0)) act();
+    const released = release(warps);
+    if (!ended && !released && machine.events === events)
+      throw new Error("all warps wait, and nothing happens");
   }
+}
+
+/** Lets go those whose barrier is complete; whether there were any. */
+function release(warps: readonly Warp[]): boolean {
+  let released = false;
+  for (const barrier of new Set(warps.map(({ waiting }) => waiting))) {
+    if (barrier === null) continue;
+    const [, threads] = barrier.split(",");
+    const here = warps.filter(({ waiting }) => waiting === barrier);
+    if (threads === undefined && warps.some(({ done }) => done))
+      throw new Error("a warp left while others wait at a barrier");
+    const wanted = threads === undefined ? warps.length : Number(threads) / 32;
+    if (here.length < wanted) continue;
+    released = true;
+    for (const warp of here) warp.waiting = null;
+  }
+  return released;
 }
 
 const programs = new Map<string, Program>();
@@ -245,6 +290,9 @@ export function runPtx(text: string, options: LaunchOptions): RunReport {
           nctaid: options.grid,
           threads: options.threads,
           report,
+          barriers: new Map(),
+          events: 0,
+          later: [],
         };
         runBlock(machine, program, x + y + z);
       }

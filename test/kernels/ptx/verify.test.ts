@@ -31,9 +31,10 @@ import {
   type VerifyOptions,
 } from "../../../compiler/codegen/ptx/verify/verify.js";
 import { lower } from "../../../compiler/compile.js";
-import { targetNamed } from "../../../compiler/kernel/target.js";
+import { targetNamed, type Target } from "../../../compiler/kernel/target.js";
 import { packageRoot } from "../../../compiler/version.js";
-import { allCases } from "../../gpu/cases/registry.js";
+import type { GpuCase } from "../../gpu/cases/case.js";
+import { allCases, fewBlocks, hopperCases } from "../../gpu/cases/registry.js";
 import { fixture } from "../../support.js";
 
 interface Kernel {
@@ -45,13 +46,15 @@ interface Kernel {
 const target = targetNamed("sm_80");
 const kernels: Kernel[] = [];
 const texts = new Set<string>();
-for (const test of allCases()) {
-  const kernel = test.kernel();
-  if (texts.has(kernel.text)) continue;
+function add(test: GpuCase, on: Target): void {
+  const kernel = test.kernel(on);
+  if (texts.has(kernel.text)) return;
   texts.add(kernel.text);
-  const options = { ...launchOptions(test.desc, kernel, target), proof: true };
+  const options = { ...launchOptions(test.desc, kernel, on), proof: true };
   kernels.push({ name: test.name, text: kernel.text, options });
 }
+for (const test of allCases()) add(test, target);
+for (const test of hopperCases()) add(test, fewBlocks);
 
 const assembler = "ptxas";
 const present = spawnSync(assembler, ["--version"]).status === 0;
@@ -132,7 +135,11 @@ describe("the table of instructions", () => {
       return { global: "[%d30]", shared: "[%r30]", param: "[param_0]" }[slot.space];
     const type = slot.relaxed ? "b32" : slot.type;
     if (slot.literals === "only")
-      return form.bytes === 0 ? "16" : form.role === "barrier" && index > 0 ? "32" : "1";
+      return form.bytes === 0
+        ? "16"
+        : form.name === "setmaxnreg" || (form.role === "barrier" && index > 0)
+          ? "32"
+          : "1";
     if (slot.lanes === 0) return registerOf(type, index);
     return `{${Array.from({ length: slot.lanes }, (_, i) => registerOf(type, 4 * index + i)).join(", ")}}`;
   };
@@ -143,7 +150,7 @@ describe("the table of instructions", () => {
       ".address_size 64",
       ".extern .shared .align 16 .b8 memory[];",
       ".visible .entry kernel(.param .u64 param_0) {",
-      ".reg .b32 %r<32>; .reg .b64 %d<32>; .reg .f32 %f<32>; .reg .f64 %g<32>;",
+      ".reg .b32 %r<32>; .reg .b64 %d<32>; .reg .f32 %f<128>; .reg .f64 %g<32>;",
       ".reg .b16 %h<32>; .reg .pred %p<32>;",
       ...lines,
       "DONE:",
@@ -157,7 +164,8 @@ describe("the table of instructions", () => {
       for (const form of formsOf(opcode)!) {
         // The oldest that a ptxas of today has.
         const version = Math.max(form.since.version, 603);
-        const architecture = `sm_${Math.max(form.since.architecture, 75)}`;
+        const { architecture: lowest, only = false } = form.since;
+        const architecture = `sm_${Math.max(lowest, 75)}${only ? "a" : ""}`;
         const key = `${Math.floor(version / 100)}.${version % 100} ${architecture}`;
         const operands = form.slots.map((slot, index) => operandOf(form, slot, index));
         groups.set(key, [...(groups.get(key) ?? []), `${opcode} ${operands.join(", ")};`]);
@@ -216,6 +224,23 @@ const beforeLine =
 
 const barrier = line("bar\\.sync 0;");
 const exchange = line("shfl\\.sync.*;");
+
+/** A predicate of the thread `$t` in `$p`, and a branch by it over the products of a stage. */
+const beforeProducts =
+  (compare: string) =>
+  (kernel: Kernel): Kernel | null => {
+    const predicates = /\.reg \.pred %p<(\d+)>;/.exec(kernel.text)?.[1];
+    const thread = /mov\.u32 (%r\d+), %tid\.x;/.exec(kernel.text)?.[1];
+    if (predicates === undefined || thread === undefined || !kernel.text.includes("wgmma.fence"))
+      return null;
+    const fresh = `%p${predicates}`;
+    const made = compare.replace("$p", fresh).replace("$t", thread);
+    const changed = kernel.text
+      .replace(`%p<${predicates}>`, `%p<${Number(predicates) + 1}>`)
+      .replace(/ *wgmma\.fence/, `${made}\n@${fresh} bra SKIPPED;\n$&`)
+      .replace(/wgmma\.commit_group\S*;/, "$&\nSKIPPED:");
+    return { ...kernel, text: changed };
+  };
 
 const mutations: Mutation[] = [
   // Grammar and header.
@@ -316,7 +341,10 @@ const mutations: Mutation[] = [
   {
     name: "an instruction of sm_90",
     code: "ARCH",
-    apply: text(line("ret;"), "griddepcontrol.wait;\nret;"),
+    apply: (kernel) =>
+      kernel.options.target.name === "sm_80"
+        ? text(line("ret;"), "griddepcontrol.wait;\nret;")(kernel)
+        : null,
   },
   // Operands and types.
   { name: "an operand missing", code: "OPERANDS", apply: text(/(mad\.lo\.s32 .*), \S+;/, "$1;") },
@@ -644,6 +672,50 @@ const mutations: Mutation[] = [
     apply: beforeLine(exchange, (found, p) => `@${p} ret;\n${found}`),
     silent: true,
   },
+  // What a warpgroup does together, and what one architecture has alone.
+  {
+    name: "products that some warps of the group skip",
+    code: "DIVERGENT",
+    apply: beforeProducts("setp.lt.s32 $p, $t, 32;"),
+    silent: true,
+  },
+  {
+    name: "products after some lanes went ahead",
+    code: "DIVERGENT",
+    apply: beforeProducts("setp.lt.s32 $p, $t, 5;"),
+    silent: true,
+  },
+  {
+    name: "a product under a guard",
+    code: "GUARD",
+    apply: text(/(setp\.eq\.s32 (%p\d+),[\s\S]*?)wgmma\.mma_async/, "$1@$2 wgmma.mma_async"),
+    silent: true,
+  },
+  {
+    name: "too few sums of a product",
+    code: "VECTOR",
+    apply: text(/(wgmma\.mma_async\S* \{)%f\d+, /, "$1"),
+  },
+  {
+    name: "an instruction of one architecture alone",
+    code: "ARCH",
+    apply: (kernel) => {
+      const changed = text(/\.target sm_90a/, ".target sm_90")(kernel);
+      const name = { ...kernel.options.target, name: "sm_90" };
+      return changed && { ...changed, options: { ...changed.options, target: name } };
+    },
+  },
+  {
+    name: "a number of registers that there is not",
+    code: "OPERANDS",
+    apply: text(/(setmaxnreg\S*) \d+/, "$1 236"),
+  },
+  {
+    name: "a barrier in shared memory between two words",
+    code: "ALIGN",
+    apply: text(/(mbarrier\.init\S* \[%r\d+)\+8\]/, "$1+4]"),
+    silent: true,
+  },
   {
     name: "a shuffle under a guard",
     code: "DIVERGENT",
@@ -656,7 +728,7 @@ const mutations: Mutation[] = [
 ];
 
 const features =
-  /bar\.sync|shfl|mma\.sync|ldmatrix|cp\.async\.c[ag]|\.shared\.v4|@%p\d+ ld|cvt\.rn\.bf16/g;
+  /wgmma|bar\.sync|shfl|mma\.sync|ldmatrix|cp\.async\.c[ag]|\.shared\.v4|@%p\d+ ld|cvt\.rn\.bf16/g;
 
 /** The smallest kernel of each family with each set of features. */
 const subjects = [
@@ -708,7 +780,10 @@ describe("a spoiled kernel", () => {
     "is no surprise to ptxas: $name",
     ({ apply, silent = false }) => {
       const spoiled = firstOf(apply);
-      const found = assemble(spoiled.text, "sm_80");
+      const found = assemble(
+        spoiled.text,
+        /\.target (sm_80|sm_90a)/.exec(spoiled.text)?.[1] ?? "sm_80",
+      );
       expect([found, found === null]).toEqual([found, silent]);
     },
   );

@@ -1,4 +1,4 @@
-/** Numbers of barriers and counts of threads. */
+/** Numbers of barriers, counts of threads and of registers. */
 import type { Problems } from "./problem.js";
 import type { Module, VerifyOptions } from "./types.js";
 
@@ -11,6 +11,15 @@ export function checkBarriers(
   problems: Problems,
 ): void {
   for (const { form, operands, line, opcode } of module.instructions) {
+    if (form?.name === "setmaxnreg" && operands[0]?.kind === "integer") {
+      const { value } = operands[0];
+      if (value < 24 || value > 256 || value % 8 !== 0)
+        problems.add(
+          "OPERANDS",
+          line,
+          `${opcode}: ${value} registers, not 24 to 256 in steps of 8`,
+        );
+    }
     if (form?.role !== "barrier") continue;
     const [id, count] = operands;
     if (id?.kind === "integer" && (id.value < 0 || id.value >= barriers))

@@ -12,8 +12,8 @@ import {
   type SymbolOperand,
 } from "./types.js";
 
-const gateText = ({ version, architecture }: Gate): string =>
-  `PTX ${Math.floor(version / 100)}.${version % 100} and sm_${architecture}`;
+const gateText = ({ version, architecture, only = false }: Gate): string =>
+  `PTX ${Math.floor(version / 100)}.${version % 100} and sm_${architecture}${only ? "a" : ""}`;
 
 /** Finds every instruction's form, and its registers; reports what does not fit. */
 export function checkOperands(module: Module, problems: Problems): void {
@@ -44,15 +44,21 @@ class Checker {
     const form =
       rows.length === 1 ? rows[0]! : (rows.find((row) => fits(row, operands)) ?? rows[0]!);
     instruction.form = form;
-    const { since } = form;
-    if (since.version > this.#version || since.architecture > this.#architecture)
-      this.#problems.add("ARCH", line, `${opcode} needs ${gateText(since)}`);
+    if (!this.#has(form.since))
+      this.#problems.add("ARCH", line, `${opcode} needs ${gateText(form.since)}`);
     if (guard >= 0) this.#guard(instruction, form);
     if (operands.length < form.required || operands.length > form.slots.length) {
       this.#problems.add("OPERANDS", line, `${opcode} with ${operands.length} operands`);
       return;
     }
     this.#collect(instruction, form);
+  }
+
+  #has({ version, architecture, only = false }: Gate): boolean {
+    if (version > this.#version) return false;
+    return only
+      ? this.#module.target === `sm_${architecture}a`
+      : architecture <= this.#architecture;
   }
 
   #guard({ line, opcode, guard }: Instruction, { role }: Form): void {
@@ -71,10 +77,13 @@ class Checker {
       const operand = operands[at]!;
       const slot = form.slots[at]!;
       this.#operand(instruction, at, slot, operand);
-      const into = slot.kind === "value" && slot.written ? defs : uses;
+      const written = slot.kind === "value" && slot.written;
+      const into = written ? defs : uses;
       if (operand.kind === "register") into.push(operand.register);
-      else if (operand.kind === "vector") into.push(...operand.registers);
-      else if (operand.kind === "address" && operand.base.kind === "register")
+      else if (operand.kind === "vector") {
+        into.push(...operand.registers);
+        if (written && slot.kept) uses.push(...operand.registers);
+      } else if (operand.kind === "address" && operand.base.kind === "register")
         uses.push(operand.base.register);
     }
     instruction.defs = defs;

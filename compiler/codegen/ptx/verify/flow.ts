@@ -21,7 +21,7 @@ export interface Flow {
 }
 
 const isJump = ({ form }: Instruction): boolean =>
-  form !== null && (form.role === "branch" || form.role === "exit");
+  form !== null && ["branch", "exit", "trap"].includes(form.role);
 
 export function buildFlow(module: Module, problems: Problems): Flow {
   const flow = split(module);
@@ -79,7 +79,7 @@ function connect(module: Module, { blocks, blockOf }: Flow, problems: Problems):
     };
     const [target] = last.operands;
     if (role === "branch" && target?.kind === "symbol") to(labels.get(target.name)!.index);
-    if ((role !== "branch" && role !== "exit") || last.guard >= 0) to(block.end);
+    if (!isJump(last) || last.guard >= 0) to(block.end);
   }
 }
 
@@ -122,13 +122,17 @@ function fromTheEnd(module: Module, blocks: readonly Block[]): number[] {
 const leaves = (module: Module, block: Block): boolean =>
   module.instructions[block.end - 1]!.form?.role === "exit";
 
+/** No thread goes on from here: nobody waits for those that come. */
+const gives = (module: Module, block: Block): boolean =>
+  module.instructions[block.end - 1]!.form?.role === "trap";
+
 /** Cooper, Harvey and Kennedy's iteration, on the graph turned around. */
 function findPostDominators(module: Module, blocks: readonly Block[], problems: Problems): void {
   const order = fromTheEnd(module, blocks);
   const rank = new Int32Array(blocks.length).fill(-1);
   order.forEach((block, index) => (rank[block] = index));
   for (const block of blocks)
-    if (block.reachable && rank[block.index] === -1)
+    if (block.reachable && rank[block.index] === -1 && !gives(module, block))
       problems.add("ENDLESS", module.instructions[block.first]!.line, "no path leads to the end");
   const none = -2;
   const found = new Int32Array(blocks.length).fill(none);

@@ -3,7 +3,7 @@
  * it needs. What is not here is refused. The emitter's spellings are in `../instructions.ts`.
  *
  * Patterns: `{a|b}` is a choice, `<a|b>` a choice that operands may name `T`. Operands: `=` is
- * written, `$` a register only, `#` a literal only, `>` a register that may be wider, `?` may be
+ * written, `~` read and written, `$` a register only, `#` a literal only, `>` a register that may be wider, `?` may be
  * left out, `*4` a vector; `[g]` an address in global memory, `[s]` shared, `[p]` a parameter, with `=`
  * where it is written, `~` read and written, `c` read through the read-only cache.
  */
@@ -22,6 +22,8 @@ export interface ValueSlot {
   readonly kind: "value";
   readonly type: ScalarType;
   readonly written: boolean;
+  /** Read too, where it is written. */
+  readonly kept: boolean;
   readonly literals: "allowed" | "none" | "only";
   /** The register may be wider than the type. */
   readonly relaxed: boolean;
@@ -38,7 +40,7 @@ export type Slot =
   | { readonly kind: "source"; readonly optional: boolean };
 
 /** What an instruction does besides arithmetic. */
-export type Role = "plain" | "branch" | "exit" | "barrier" | "warp" | "wait";
+export type Role = "plain" | "branch" | "exit" | "trap" | "barrier" | "warp" | "group" | "wait";
 
 export interface Form {
   readonly opcode: string;
@@ -58,12 +60,15 @@ export interface Form {
 export interface Gate {
   readonly version: number;
   readonly architecture: number;
+  /** Only that architecture has it, under the name that ends in `a`. */
+  readonly only?: boolean;
 }
 
 const oldest: Gate = { version: 600, architecture: 50 };
 const volta: Gate = { version: 600, architecture: 70 };
 const ampere: Gate = { version: 700, architecture: 80 };
 const hopper: Gate = { version: 708, architecture: 90 };
+const hopperOnly: Gate = { version: 800, architecture: 90, only: true };
 
 const forms = new Map<string, Form[]>();
 
@@ -109,7 +114,7 @@ function slotOf(token: string, choice: string): Slot {
     const [, space, mode] = address;
     return { kind: "address", space: spaces[space!]!, mode: modes[mode!]!, optional };
   }
-  const [, written, literals, relaxed, type, lanes] = /^(=?)([$#]?)(>?)(\w+?)(?:\*(\d))?$/.exec(
+  const [, written, literals, relaxed, type, lanes] = /^([=~]?)([$#]?)(>?)(\w+?)(?:\*(\d+))?$/.exec(
     source,
   )!;
   const name = type === "T" ? choice : type!;
@@ -117,9 +122,10 @@ function slotOf(token: string, choice: string): Slot {
   return {
     kind: "value",
     type: name,
-    written: written === "=",
+    written: written !== "",
+    kept: written === "~",
     literals:
-      written === "=" || literals === "$" || lanes !== undefined
+      written !== "" || literals === "$" || lanes !== undefined
         ? "none"
         : literals === "#"
           ? "only"
@@ -271,7 +277,7 @@ function memoryForms(): void {
 function controlForms(): void {
   allow("bra{|.uni}", "label", { role: "branch" });
   allow("{ret|exit}", "", { role: "exit" });
-  allow("trap", "", { role: "exit" });
+  allow("trap", "", { role: "trap" });
   allow("bar.sync", "#u32 ?#u32", { role: "barrier" });
   allow("barrier.sync{|.aligned}", "#u32 ?#u32", { role: "barrier" });
   allow("bar.arrive", "#u32 #u32", { role: "barrier" });
@@ -301,5 +307,29 @@ function warpForms(): void {
   allow(`${m16n8}k32.row.col.s32.s8.s8.s32`, "=s32*4 b32*4 b32*2 s32*4", product);
 }
 
+/** Barriers in shared memory, on which copies arrive too. */
+function mbarrierForms(): void {
+  allow("mbarrier.init.shared.<b64>", "[s=] u32", { since: ampere });
+  allow("mbarrier.arrive.shared.<b64>", "=T [s~]", { since: ampere });
+  allow("mbarrier.try_wait.parity.shared.<b64>", "=pred [s] u32", { since: hopper });
+  allow("cp.async.mbarrier.arrive.noinc.shared.<b64>", "[s~]", { since: ampere });
+}
+
+/** What a warpgroup does together. */
+function groupForms(): void {
+  const group: Extra = { role: "group", since: hopperOnly };
+  allow("setmaxnreg.{inc|dec}.sync.aligned.u32", "#u32", group);
+  allow("wgmma.{fence|commit_group}.sync.aligned", "", group);
+  allow("wgmma.wait_group.sync.aligned", "#u32", group);
+  allow("fence.proxy.async{|.shared::cta}", "", { since: { version: 800, architecture: 90 } });
+  for (let columns = 8; columns <= 256; columns += 8)
+    allow(
+      `wgmma.mma_async.sync.aligned.m64n${columns}k16.f32.{f16.f16|bf16.bf16}`,
+      // Sums, two descriptors, whether there are sums to add to, signs, transpositions.
+      `~f32*${columns / 2} $b64 $b64 $pred #s32 #s32 #s32 #s32`,
+      group,
+    );
+}
+
 for (const fill of [integerForms, floatForms, compareForms, moveForms, convertForms]) fill();
-for (const fill of [memoryForms, controlForms, warpForms]) fill();
+for (const fill of [memoryForms, controlForms, warpForms, mbarrierForms, groupForms]) fill();

@@ -59,7 +59,7 @@ export class MemoryCheck {
   }
 
   #copySize({ opcode, line, operands }: Instruction, bytes: number): boolean {
-    if (!opcode.startsWith("cp.async")) return true;
+    if (!/^cp\.async\.c[ag]\./.test(opcode)) return true;
     const sizes = opcode.startsWith("cp.async.cg") ? [16] : [4, 8, 16];
     const taken = operands[3];
     const fine =

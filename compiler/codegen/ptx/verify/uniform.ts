@@ -1,6 +1,7 @@
 /**
- * Which values and which code differ from thread to thread. Barriers are waited for by the block, and
- * shuffles, matrix loads and products by the warp: not all of its threads may reach them otherwise.
+ * Which values and which code differ from thread to thread. Barriers are waited for by the block,
+ * products on shared memory by the warpgroup, and shuffles, matrix loads and products on registers by
+ * the warp: not all of its threads may reach them otherwise.
  */
 import type { Flow } from "./flow.js";
 import type { Problems } from "./problem.js";
@@ -8,13 +9,25 @@ import type { Instruction, Module, Operand } from "./types.js";
 import { splitBlocks } from "./split.js";
 
 /**
- * What a value depends on besides the block: the five bits of the lane, and the warp. 0 is the same
- * in all threads.
+ * What a value depends on besides the block: the five bits of the lane, the warp among the four of
+ * its warpgroup, and the warpgroup. 0 is the same in all threads.
  */
 type Spread = number;
 const lane: Spread = 31;
 const warp: Spread = 32;
-const thread: Spread = lane | warp;
+const group: Spread = 64;
+const warps: Spread = warp | group;
+const thread: Spread = lane | warps;
+const warpThreads = 32;
+const groupThreads = 128;
+
+/** Who comes to an instruction together, and what may not decide whether a thread does. */
+const together = {
+  barrier: { who: "block", apart: thread },
+  wait: { who: "block", apart: thread },
+  group: { who: "warpgroup", apart: lane | warp },
+  warp: { who: "warp", apart: lane },
+} as const;
 
 /** Their result does not depend on the order of its operands. */
 const commutative = new Set(["add", "mul", "min", "max", "and", "or", "xor"]);
@@ -49,12 +62,12 @@ export class Uniformity {
   check(problems: Problems): void {
     this.#module.instructions.forEach((instruction, at) => {
       const { form, line, opcode, operands } = instruction;
-      if (form === null || !["barrier", "warp", "wait"].includes(form.role)) return;
+      if (form === null || !Object.hasOwn(together, form.role)) return;
       const found = this.#split[this.#flow.blockOf[at]!]! | this.#guard(instruction);
       // A barrier with a count is for some warps; one without is for all.
-      const some = form.role === "warp" || operands.length > 1;
-      if ((found & (some ? lane : thread)) === 0) return;
-      const who = some ? "warp" : "block";
+      const some = form.role === "barrier" && operands.length > 1;
+      const { who, apart } = together[some ? "warp" : (form.role as keyof typeof together)];
+      if ((found & apart) === 0) return;
       problems.add("DIVERGENT", line, `not all threads of the ${who} may reach ${opcode}`);
     });
   }
@@ -112,10 +125,11 @@ export class Uniformity {
         return this.#uses(instruction) | lane;
       case "atom":
       case "activemask":
+      case "mbarrier":
         return thread;
       case "vote":
       case "redux":
-        return this.#uses(instruction) & warp;
+        return this.#uses(instruction) & warps;
       case "shfl":
         return this.#shuffle(instruction);
     }
@@ -157,38 +171,49 @@ export class Uniformity {
     const own = source?.kind === "register" ? this.#spreads[source.register]! : 0;
     const place = from?.kind === "register" ? this.#spreads[from.register]! : 0;
     if (own === 0) return 0;
-    if (instruction.opcode.includes(".idx") && isWholeWarp(clamp)) return (own & warp) | place;
+    if (instruction.opcode.includes(".idx") && isWholeWarp(clamp)) return (own & warps) | place;
     return instruction.opcode.includes(".bfly") && from?.kind === "integer" ? own : own | lane;
   }
 
   /** An operation of the thread's index with a literal: which of its bits are left. */
   #ofIndex({ opcode, form, defs }: Instruction, by: number): Spread {
-    const whole = by % 32 === 0;
     const power = by > 0 && (by & (by - 1)) === 0;
-    const above = (bit: number): Spread => thread & ~((1 << Math.min(bit, 5)) - 1);
     switch (form!.name) {
       case "shr":
         return above(by);
       case "div":
-        return power ? above(31 - Math.clz32(by)) : whole && by > 0 ? warp : thread;
+        return power ? above(31 - Math.clz32(by)) : by > 0 ? multiples(by) : thread;
       case "rem":
-        if (whole) this.#setIndex(defs[0]!);
-        return power && by <= 32 ? by - 1 : thread;
+        if (by % warpThreads === 0) this.#setIndex(defs[0]!);
+        return power ? masked(by - 1) : thread;
       case "and":
         if ((by & lane) === lane) this.#setIndex(defs[0]!);
-        return (by & lane) | (by >> 5 === 0 ? 0 : warp);
+        return masked(by);
       case "setp":
-        return staysWhole(opcode.split(".")[1]!, by) ? warp : thread;
+        return compared(opcode.split(".")[1]!, by);
       default:
         return thread;
     }
   }
 }
 
-/** Whether a comparison of the index with `by` is the same in all lanes of a warp. */
-function staysWhole(order: string, by: number): boolean {
-  if (order === "lt" || order === "ge") return by % 32 === 0;
-  return (order === "le" || order === "gt") && by % 32 === 31;
+/** What the bits of the index from `bit` on depend on. */
+const above = (bit: number): Spread => masked(-1 << Math.min(bit, 30));
+
+/** What the bits of the index that a mask has depend on. */
+function masked(mask: number): Spread {
+  const inGroup = (mask & (groupThreads - 1)) >> 5;
+  return (mask & lane) | (inGroup === 0 ? 0 : warp) | (mask >> 7 === 0 ? 0 : group);
+}
+
+/** What the index divided by, or compared at, multiples of `size` depends on. */
+const multiples = (size: number): Spread =>
+  size % groupThreads === 0 ? group : size % warpThreads === 0 ? warps : thread;
+
+/** What a comparison of the index with `by` depends on. */
+function compared(order: string, by: number): Spread {
+  if (order === "lt" || order === "ge") return multiples(by);
+  return order === "le" || order === "gt" ? multiples(by + 1) : thread;
 }
 
 /** The third operand of a shuffle that knows no segments. */

@@ -1,0 +1,127 @@
+/** Legal configurations of the sm_90a gemm, best first by a model of its time. */
+import type { GemmDesc } from "../../compiler/kernel/desc.js";
+import type { Target } from "../../compiler/kernel/target.js";
+import { rangeOf } from "../../compiler/codegen/expressions.js";
+import { fits32 } from "../../compiler/codegen/ptx/expr.js";
+import { isHalf } from "../../compiler/codegen/ptx/mma.js";
+import { rowBytes, rowElements } from "../../compiler/codegen/ptx/wgmma.js";
+import { gemmSources, type GemmSources } from "./sm80-mma-shape.js";
+import { wgmmaShape, type Sm90aWgmmaGemmConfig } from "./sm90a-wgmma-shape.js";
+
+type Tile = Pick<Sm90aWgmmaGemmConfig, "bm" | "bn" | "groupsM" | "groupsN">;
+
+const tile = (bm: number, bn: number, groupsM: number, groupsN: number): Tile => ({
+  bm,
+  bn,
+  groupsM,
+  groupsN,
+});
+
+/** Two warpgroups that multiply, with 128 sums a thread at most. */
+const tiles: readonly Tile[] = [
+  ...[256, 192, 160, 128, 96, 64].map((columns) => tile(128, columns, 2, 1)),
+  tile(256, 128, 2, 1),
+  ...[256, 192, 128, 64].map((columns) => tile(64, columns, 1, 2)),
+];
+
+/** With fewer, `mma.sync` with narrow tiles wins. */
+const fewestRows = 65;
+
+/** Cycles, and bytes in a cycle, fitted to an H200: see docs/performance.md. */
+const machine = {
+  /** Multiply-adds of one multiprocessor, as far as power lets it. */
+  products: 2048 / 1.32,
+  /** Of one multiprocessor from L2, of all from memory. */
+  l2: 55,
+  dram: 2250,
+  /** Of a stage besides, from asking for one to having it, and before a kernel's first. */
+  stage: 40,
+  latency: 2350,
+  start: 4000,
+  /** Storing: of a tile, and of each of its sums. */
+  stores: 800,
+  sum: 0.1,
+} as const;
+
+function unsupported(desc: GemmDesc, target: Target, sources: GemmSources): boolean {
+  if (!isHalf(desc.dtype) || target.ptx?.target !== "sm_90a") return true;
+  const packing = target.packing(desc.dtype);
+  const rows =
+    packing.columns === 1 &&
+    packing.rows === 8 &&
+    packing.columnMajor &&
+    packing.dtype === desc.dtype;
+  if (desc.b.kind === "packed" && !rows) return true;
+  if (desc.b.kind === "strided" && desc.group !== 1) return true;
+  if (sources.a.copy === null || sources.b.copy === null || sources.rowsOfB) return true;
+  if (desc.stages.some((stage) => stage.body.type !== "f32")) return true;
+  return ![desc.mExtent, sources.columns, desc.kExtent].every(fits32);
+}
+
+/** Rows of tiles walked together: those whose rows of A and columns of B that 132 blocks read are fewest. */
+function rasterOf({ bm, bn }: Tile, blocks: number): number {
+  const read = (rows: number): number => rows * bm + Math.ceil(blocks / rows) * bn;
+  return [4, 8, 16].reduce((best, rows) => (read(rows) < read(best) ? rows : best));
+}
+
+/** Every legal configuration of a tile: as many stages as fit with each width of staging. */
+function* configurations(
+  desc: GemmDesc,
+  target: Target,
+  blocks: number,
+): Generator<Sm90aWgmmaGemmConfig> {
+  for (const shape of tiles)
+    for (const staged of [64, 32]) {
+      if ((shape.bn / shape.groupsN) % staged !== 0 || shape.bn % desc.group !== 0) continue;
+      for (let stages = 8; stages >= 3; stages--) {
+        const config = { ...shape, stages, staged, raster: rasterOf(shape, blocks) };
+        if (wgmmaShape(config, desc.stages.length).sharedBytes > (target.sharedBytes ?? 0))
+          continue;
+        yield config;
+        break;
+      }
+    }
+}
+
+interface Sizes {
+  readonly rows: number;
+  readonly columns: number;
+  readonly depth: number;
+  readonly batch: number;
+  readonly blocks: number;
+}
+
+/** Estimated cycles: rounds of tiles, each the slowest of products, L2 and latency; or memory. */
+export function estimate(config: Sm90aWgmmaGemmConfig, sizes: Sizes): number {
+  const { bm, bn, stages } = config;
+  const { rows, columns, depth, batch, blocks } = sizes;
+  const rounds = Math.ceil((Math.ceil(rows / bm) * Math.ceil(columns / bn) * batch) / blocks);
+  const bytes = (Math.min(bm, rows) + bn) * rowBytes;
+  const step = Math.max(
+    (bm * bn * rowElements) / machine.products + machine.stage,
+    bytes / machine.l2 + machine.stage,
+    machine.latency / (stages - 1),
+  );
+  const tileCycles = Math.ceil(depth / rowElements) * step + machine.stores + bm * bn * machine.sum;
+  const moved = (batch * (rows * depth + columns * depth + rows * columns) * 2) / machine.dram;
+  const computed = rounds * tileCycles;
+  // What is hidden shows a little.
+  return Math.max(computed, moved) + 0.1 * Math.min(computed, moved) + machine.start;
+}
+
+export function wgmmaCandidates(desc: GemmDesc, target: Target): readonly Sm90aWgmmaGemmConfig[] {
+  const sources = gemmSources(desc);
+  if (unsupported(desc, target, sources)) return [];
+  const sizes: Sizes = {
+    rows: rangeOf(desc.mExtent).max,
+    columns: rangeOf(sources.columns).max,
+    depth: rangeOf(desc.kExtent).max,
+    batch: desc.batchExtents.reduce((product, extent) => product * rangeOf(extent).max, 1),
+    blocks: target.multiprocessors ?? 1,
+  };
+  if (sizes.rows < fewestRows) return [];
+  return [...configurations(desc, target, sizes.blocks)]
+    .map((config) => ({ config, cycles: estimate(config, sizes) }))
+    .sort((x, y) => x.cycles - y.cycles)
+    .map(({ config }) => config);
+}

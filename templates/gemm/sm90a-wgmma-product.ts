@@ -1,0 +1,118 @@
+/** The role that multiplies: what has arrived, one stage behind what it gives back. */
+import { address, type Value } from "../../compiler/codegen/ptx/builder.js";
+import { ptx } from "../../compiler/codegen/ptx/instructions.js";
+import { barrierBytes, mbarrier, RingPosition } from "../../compiler/codegen/ptx/mbarrier.js";
+import { integer } from "../../compiler/codegen/ptx/mma.js";
+import {
+  descriptorHigh,
+  descriptorLow,
+  descriptorUnit,
+  groupRows,
+  multiplyGroup,
+  rowBytes,
+  rowElements,
+  stepElements,
+  wgmma,
+} from "../../compiler/codegen/ptx/wgmma.js";
+import { countDown, depthCounter, type WgmmaBlock } from "./sm90a-wgmma-block.js";
+
+export class GroupProduct {
+  readonly #block: WgmmaBlock;
+  readonly #position: RingPosition;
+  /** Low words of the descriptors of this warpgroup's rows of A and columns of B in the first stage. */
+  readonly #lowA: Value;
+  readonly #lowB: Value;
+  readonly #high: Value;
+  readonly #leader: Value;
+  readonly #always: Value;
+  /** Barriers of the stage before, and whether this thread is to give it back. */
+  readonly #before: Value;
+  readonly #gives: Value;
+  /** For each product of 64 rows, registers in the order of the instruction. */
+  readonly #accumulators: readonly (readonly Value[])[];
+
+  /** Writes places and descriptors to the current block. */
+  constructor(block: WgmmaBlock, lane: Value, groupM: Value | null, groupN: Value | null) {
+    this.#block = block;
+    const { kernel, shape, shared } = block;
+    const { b } = kernel;
+    const low = (offset: number, part: Value | null, rows: number): Value => {
+      const first = integer(b, "add", shared, offset);
+      const own =
+        part === null ? first : integer(b, "add", first, integer(b, "mul", part, rows * rowBytes));
+      return integer(b, "add", integer(b, "div", own, descriptorUnit), descriptorLow);
+    };
+    this.#lowA = low(0, groupM, shape.tall * groupRows);
+    this.#lowB = low(shape.bOffset, groupN, shape.columns);
+    this.#high = b.op("mov.b32", "s32", descriptorHigh);
+    this.#leader = b.op(ptx.setp("eq", "s32"), "pred", lane, 0);
+    this.#always = b.op(ptx.setp("eq", "s32"), "pred", this.#high, this.#high);
+    this.#position = new RingPosition(b, block.ring, 0);
+    this.#before = b.op("mov.b32", "s32", block.ring.barriers);
+    this.#gives = b.reg("pred");
+    this.#accumulators = Array.from({ length: shape.tall }, () => b.regs("f32", shape.columns / 2));
+  }
+
+  /** Accumulators of 16 rows of each product of 64: [columns / 8][4]. */
+  get tiles(): readonly (readonly (readonly Value[])[])[] {
+    return this.#accumulators.map((registers) =>
+      Array.from({ length: registers.length / 4 }, (_, i) => registers.slice(4 * i, 4 * i + 4)),
+    );
+  }
+
+  /** Zeroes the sums: the counter of the tile's steps. */
+  begin(): Value {
+    const { b } = this.#block.kernel;
+    for (const register of this.#accumulators.flat()) b.line("mov.f32", register, "0f00000000");
+    b.line("not.pred", this.#gives, this.#always);
+    return depthCounter(this.#block, rowElements);
+  }
+
+  /** One stage. It is given back once the next has begun, so that the tensor cores never wait. */
+  step(counter: Value): Value {
+    const { kernel, dtype } = this.#block;
+    const { b } = kernel;
+    const position = this.#position;
+    const barriers = position.barriers();
+    position.wait(address(barriers));
+    b.raw(wgmma.proxyFence);
+    b.raw(wgmma.fence);
+    const offset = integer(b, "div", position.offset(), descriptorUnit);
+    const [a, y] = [integer(b, "add", this.#lowA, offset), integer(b, "add", this.#lowB, offset)];
+    for (let k = 0; k < rowElements / stepElements; k++) {
+      const along = (k * stepElements * 2) / descriptorUnit;
+      const right = this.#descriptor(integer(b, "add", y, along));
+      this.#accumulators.forEach((registers, i) => {
+        const rows = (i * groupRows * rowBytes) / descriptorUnit;
+        const left = this.#descriptor(integer(b, "add", a, along + rows));
+        multiplyGroup(b, dtype, registers, left, right, this.#always);
+      });
+    }
+    b.raw(wgmma.commit);
+    b.raw(wgmma.wait(1));
+    this.#giveBack(this.#gives);
+    b.line(ptx.move("s32"), this.#before, barriers);
+    b.line(ptx.move("pred"), this.#gives, this.#leader);
+    position.advance();
+    return countDown(this.#block, counter);
+  }
+
+  /** Waits for the last products of a tile and gives back their stage. */
+  finish(): void {
+    const { b } = this.#block.kernel;
+    b.raw(wgmma.wait(0));
+    this.#giveBack(this.#gives);
+  }
+
+  #giveBack(guard: Value): void {
+    const { b } = this.#block.kernel;
+    b.lineIf(guard, mbarrier.arrive, b.reg("u64"), address(this.#before, barrierBytes));
+  }
+
+  #descriptor(low: Value): Value {
+    const { b } = this.#block.kernel;
+    const word = b.reg("u64");
+    b.line(ptx.move("u64"), word, `{${low.text}, ${this.#high.text}}`);
+    return word;
+  }
+}

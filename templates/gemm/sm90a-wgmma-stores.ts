@@ -1,0 +1,120 @@
+/** Row statistics before a tile's product and its stores after it; each warp stores its own rows. */
+import type { Value } from "../../compiler/codegen/ptx/builder.js";
+import { param } from "../../compiler/codegen/expressions.js";
+import { ptx } from "../../compiler/codegen/ptx/instructions.js";
+import { integer } from "../../compiler/codegen/ptx/mma.js";
+import {
+  emitStagedStores,
+  stageAccumulators,
+  stagedLanes,
+} from "../../compiler/codegen/ptx/mma-staged.js";
+import { bindStatistics } from "../../compiler/codegen/ptx/mma-stats.js";
+import { groupRows, groupThreads } from "../../compiler/codegen/ptx/wgmma.js";
+import { emitStatistics } from "./sm80-mma-epilogue.js";
+import type { Origin, WgmmaBlock } from "./sm90a-wgmma-block.js";
+import { warpRows } from "./sm90a-wgmma-shape.js";
+import { columnPlace, rowPlace, type Place } from "./store-scopes.js";
+
+/** A warp among those that multiply. */
+export interface StoringWarp {
+  /** Among all of them. */
+  readonly warp: Value;
+  readonly lane: Value;
+  /** Its first row and first column in the tile. */
+  readonly row: Value;
+  readonly column: Value | null;
+  /** Where it stages its sums. */
+  readonly staging: Value;
+}
+
+/** Barrier of the warps that multiply; 0 is the block's. */
+const multiplying = 1;
+
+/** Statistics of the tile's rows into shared memory: no warp still reads those of the tile before. */
+export function emitTileStatistics(block: WgmmaBlock, { m0 }: Origin, own: StoringWarp): void {
+  const { desc, shape, kernel, batch, shared } = block;
+  const { b } = kernel;
+  if (desc.stages.length === 0) return;
+  const meet = ptx.barrierOf(multiplying, shape.groups * groupThreads);
+  b.raw(meet);
+  emitStatistics(
+    {
+      desc,
+      tile: batch,
+      m0,
+      rows: shape.config.bm,
+      base: integer(b, "add", shared, shape.statsOffset),
+      warp: own.warp,
+      warps: shape.groups * 4,
+      lane: own.lane,
+    },
+    b.block.section(),
+  );
+  b.raw(meet);
+}
+
+type Tiles = readonly (readonly (readonly Value[])[])[];
+
+/** All stores of a tile, into the current block. */
+export function emitTileStores(
+  block: WgmmaBlock,
+  origin: Origin,
+  own: StoringWarp,
+  sums: Tiles,
+): void {
+  const { columns, config } = block.shape;
+  sums.forEach((line, product) => {
+    for (let first = 0; first < columns; first += config.staged)
+      emitStores(block, origin, own, line.slice(first / 8, (first + config.staged) / 8), {
+        row: product * groupRows,
+        column: first,
+      });
+  });
+}
+
+/** Stores of 16 rows and `staged` columns of a warp, which begin at `at` of its tile. */
+function emitStores(
+  block: WgmmaBlock,
+  { m0, n0 }: Origin,
+  own: StoringWarp,
+  sums: readonly (readonly Value[])[],
+  at: { readonly row: number; readonly column: number },
+): void {
+  const { desc, shape, kernel, batch, shared } = block;
+  const { b } = kernel;
+  const { bm, bn, staged } = shape.config;
+  const layout = { stride: shape.stagedStride, rows: warpRows, slices: 1 };
+  const { staging: base, lane } = own;
+  stageAccumulators(b, { layout, base, lane, row: null, column: null, slice: null }, [sums]);
+  b.raw(ptx.warpBarrier);
+  const [before, rows] = [b.block.section(), b.block.section()];
+  const lanes = stagedLanes(staged, warpRows, desc.group, 32, 8);
+  const columnScope = (column: Value): Place => {
+    const inTile = own.column === null ? null : integer(b, "add", own.column, at.column);
+    const physical =
+      inTile === null ? integer(b, "add", n0, at.column) : integer(b, "add", n0, inTile);
+    const n = integer(b, "add", integer(b, "div", physical, desc.group), column);
+    return columnPlace(desc, batch, before, n, { columns: bn / desc.group, lanes });
+  };
+  const rowScope = (row: Value): Place => {
+    const inTile = integer(b, "add", integer(b, "add", row, own.row), at.row);
+    const place = rowPlace(desc, batch, rows, integer(b, "add", m0, inTile), bm);
+    const statistics = integer(b, "add", shared, shape.statsOffset);
+    bindStatistics(place.scope, desc.stages, inTile, bm, statistics);
+    return place;
+  };
+  emitStagedStores(b, before, rows, {
+    layout,
+    base,
+    thread: lane,
+    threads: 32,
+    columns: staged,
+    group: desc.group,
+    lanes,
+    stores: desc.stores,
+    columnScope,
+    rowScope,
+    accumulators: Array.from({ length: desc.group }, (_, i) => param(`acc${i}`, "f32")),
+  });
+  b.raw(ptx.warpBarrier);
+}
