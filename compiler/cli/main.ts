@@ -11,6 +11,7 @@ import { Output } from "./output.js";
 import { runCommand } from "./run.js";
 import { withScratch } from "./scratch.js";
 import { verifyCommand } from "./verify.js";
+import { warmCommand } from "./warm.js";
 
 /** Adds its command to the program; `finish` is told the exit status. */
 export type AddCommand = (program: Command, finish: (status: number) => void) => void;
@@ -22,11 +23,12 @@ const commands: readonly AddCommand[] = [
   generateCommand,
   explainCommand,
   inspectCommand,
+  warmCommand,
   doctorCommand,
 ];
 
 /** Later commands, refused by name so that nobody takes them for a typing error. */
-const later = ["profile", "tune", "warm", "kit"];
+const later = ["profile", "tune", "kit"];
 
 export async function main(argv: readonly string[]): Promise<number> {
   let status: number = exitStatus.ok;

@@ -127,6 +127,7 @@ async function withBundle<T>(
     onProgress: (done, total) => output.progress("binding weights", done, total),
   });
   output.clear();
+  for (const notice of model.notices) output.notice(notice);
   try {
     return await body(model);
   } finally {

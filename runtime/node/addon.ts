@@ -68,7 +68,12 @@ export interface Addon {
     referenceDir?: string,
     progress?: (done: number, total: number) => void,
   ): Promise<Handle>;
-  weightsInfo(weights: Handle): { target: string; bytes: number };
+  warm(
+    bundle: Handle,
+    device: Handle,
+    progress?: (done: number, total: number) => void,
+  ): Promise<{ directory: string; kernels: number; made: number; bytes: number }>;
+  weightsInfo(weights: Handle): { target: string; bytes: number; notice: string };
   createState(weights: Handle): Handle;
   resetState(state: Handle, stream: bigint): void;
   createExec(weights: Handle, entry: string, state: Handle | null): Handle;

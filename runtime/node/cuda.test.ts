@@ -206,7 +206,7 @@ describe.skipIf(missingAddon !== null)("a bundle on a GPU", () => {
       ["cuCtxPushCurrent_v2", "cuCtxPopCurrent_v2"],
       ["cuMemAlloc_v2", "cuMemFree_v2"],
       ["cuStreamCreate", "cuStreamDestroy_v2"],
-      ["cuModuleLoadDataEx", "cuModuleUnload"],
+      ["cuLibraryLoadData text", "cuLibraryUnload"],
       ["cuGraphInstantiateWithFlags", "cuGraphExecDestroy"],
     ];
     return pairs.map(
@@ -254,15 +254,34 @@ describe.skipIf(missingAddon !== null)("a driver that fails", () => {
     expect(inject("cuMemAlloc_v2:2")).toMatch(
       /^E_RT_OOM\|4\|E_RT_OOM: allocating \d+ bytes: .*1000 of 1073741824 bytes are free/,
     );
-    expect(inject("cuModuleLoadDataEx:218")).toMatch(
+    expect(inject("cuLibraryLoadData:218")).toMatch(
       /^E_MODULE\|4\|E_MODULE: "kernels\/k.ptx" was refused by the driver:\nptxas: line 3/,
     );
-    expect(inject("cuModuleLoadDataEx:222")).toMatch(
+    expect(inject("cuLibraryLoadData:222")).toMatch(
       /^E_TARGET\|3\|E_TARGET: .*needs a newer driver, found one of CUDA 12.4/,
     );
     expect(inject("cuModuleGetFunction:500")).toMatch(/^E_MODULE\|4\|E_MODULE: .*has no kernel/);
     expect(inject("cuMemcpyHtoDAsync_v2:999")).toMatch(/^E_RT_DEVICE\|4\|/);
     expect(inject("cuDeviceGetCount:3")).toMatch(/^E_NO_DEVICE/);
+  });
+
+  it("older than libraries, loads modules", () => {
+    const old = join(root, "libold.so");
+    const source = readFileSync(
+      fileURLToPath(new URL("testing/mock-cuda.c", import.meta.url)),
+      "utf8",
+    );
+    compileC(`#define OLD_DRIVER\n${source}`, old);
+    process.env["FARRIER_CUDA_LIBRARY"] = old;
+    try {
+      calls("");
+      expect(lines(inject("none:0"))).toEqual(["again"]);
+      const seen = calls("cuModuleLoadDataEx", "cuModuleUnload", "cuLibraryLoadData");
+      expect(seen).toEqual(["cuModuleLoadDataEx", "cuModuleUnload"]);
+      expect(inject("cuModuleLoadDataEx:218")).toMatch(/^E_MODULE\|4\|.*refused/);
+    } finally {
+      process.env["FARRIER_CUDA_LIBRARY"] = library;
+    }
   });
 
   it("goes on after an error that leaves the context whole", () => {

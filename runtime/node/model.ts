@@ -93,6 +93,8 @@ export class Model {
   readonly target: string;
   /** Bytes of weights on the device. */
   readonly weightBytes: number;
+  /** What loading found amiss and made good, for people. */
+  readonly notices: readonly string[];
   readonly #bundle: Handle;
   readonly #weights: Handle;
   readonly #device: OpenDevice;
@@ -108,6 +110,7 @@ export class Model {
     const info = addon().weightsInfo(weights);
     this.target = info.target;
     this.weightBytes = info.bytes;
+    this.notices = info.notice.split("\n").filter((line) => line !== "");
     this.#bundle = bundle;
     this.#weights = weights;
     this.#device = device;

@@ -289,7 +289,7 @@ describe("the command itself", () => {
     ["shoe", 2],
     ["tune x", 3],
     ["profile x", 3],
-    ["warm x", 3],
+    ["warm x", 2],
     ["kit", 3],
     ["doctor", 0],
   ])("farrier %s exits with %i", async (line, status) => {

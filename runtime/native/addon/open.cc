@@ -107,6 +107,10 @@ class Reporter {
     if (callback.IsFunction())
       function_ = Napi::ThreadSafeFunction::New(env, callback.As<Napi::Function>(), "farrier progress", 0, 1);
   }
+  static int progress(void* reporter, uint64_t done, uint64_t total) {
+    static_cast<Reporter*>(reporter)->report(done, total);
+    return 0;
+  }
   void report(uint64_t done, uint64_t total) {
     const auto now = std::chrono::steady_clock::now();
     if (!function_ || (done != total && now - last_ < std::chrono::milliseconds(50))) return;
@@ -138,10 +142,7 @@ Napi::Value bind(const Napi::CallbackInfo& info) {
         options.size = sizeof options;
         options.reference_dir = reference.empty() ? nullptr : reference.c_str();
         options.user = reporter.get();
-        options.progress = [](void* user, uint64_t done, uint64_t total) {
-          static_cast<Reporter*>(user)->report(done, total);
-          return 0;
-        };
+        options.progress = Reporter::progress;
         const int result = farrier_weights_bind(bundle, device, &options, weights.get());
         reporter->finish();
         return result;
@@ -149,14 +150,42 @@ Napi::Value bind(const Napi::CallbackInfo& info) {
       [=](Napi::Env env) { return wrap(env, *weights, releaser(farrier_weights_release)); });
 }
 
-// weightsInfo(weights): { target, bytes }
+// warm(bundle, device, progress | undefined): Promise<{ directory, kernels, made, bytes }>
+Napi::Value warm(const Napi::CallbackInfo& info) {
+  auto* bundle = raw<farrier_bundle>(info[0]);
+  auto* device = raw<farrier_device>(info[1]);
+  auto reporter = std::make_shared<Reporter>(info.Env(), info[2]);
+  auto kept = std::make_shared<farrier_kept>();
+  auto directory = std::make_shared<std::string>();
+  return Job::start(
+      info.Env(), info.Env().Undefined(),
+      [=] {
+        kept->size = sizeof(farrier_kept);
+        const int result = farrier_warm(bundle, device, Reporter::progress, reporter.get(), kept.get());
+        if (result == FARRIER_OK) *directory = kept->directory;
+        reporter->finish();
+        return result;
+      },
+      [=](Napi::Env env) {
+        Napi::Object out = Napi::Object::New(env);
+        out.Set("directory", *directory);
+        out.Set("kernels", static_cast<double>(kept->kernels));
+        out.Set("made", static_cast<double>(kept->made));
+        out.Set("bytes", static_cast<double>(kept->bytes));
+        return out;
+      });
+}
+
+// weightsInfo(weights): { target, bytes, notice }
 Napi::Value weights_info(const Napi::CallbackInfo& info) {
-  const char* target = "";
+  const char *target = "", *notice = "";
   uint64_t bytes = 0;
   check(info.Env(), farrier_weights_info(raw<farrier_weights>(info[0]), &target, &bytes));
+  check(info.Env(), farrier_weights_notice(raw<farrier_weights>(info[0]), &notice));
   Napi::Object out = Napi::Object::New(info.Env());
   out.Set("target", target);
   out.Set("bytes", static_cast<double>(bytes));
+  out.Set("notice", notice);
   return out;
 }
 
@@ -231,6 +260,7 @@ void add_open(Napi::Env env, Napi::Object exports) {
   add("createStream", create_stream);
   add("destroyStream", destroy_stream);
   add("bind", bind);
+  add("warm", warm);
   add("weightsInfo", weights_info);
   add("createState", create_state);
   add("resetState", reset_state);

@@ -203,6 +203,27 @@ FARRIER_API int farrier_weights_release(farrier_weights* weights);
 FARRIER_API int farrier_weights_info(const farrier_weights* weights, const char** target,
                                      uint64_t* bytes);
 
+/* What went otherwise than it should have, and was made good, for people: "" if nothing. Lives as long as the handle. */
+FARRIER_API int farrier_weights_notice(const farrier_weights* weights, const char** text);
+
+typedef struct farrier_kept {
+  uint32_t size; /* sizeof(farrier_kept) */
+  uint32_t reserved;
+  /* Written: */
+  uint64_t kernels; /* texts of the target, of which `made` were assembled now and the others kept before */
+  uint64_t made;
+  uint64_t bytes;
+  const char* directory; /* lives until the calling thread's next call */
+} farrier_kept;
+
+/*
+ * Assembles the kernels that `device` runs and keeps them in BUNDLE.warm beside the bundle, or below the directory
+ * FARRIER_WARM_DIR, for this driver and kind of GPU: farrier_weights_bind finds them there. `progress` and `kept`
+ * may be NULL. CUDA only (E_UNSUPPORTED). E_TARGET, E_MODULE, E_IO.
+ */
+FARRIER_API int farrier_warm(farrier_bundle* bundle, farrier_device* device, farrier_progress progress,
+                             void* user, farrier_kept* kept);
+
 FARRIER_API int farrier_state_create(farrier_weights* weights, farrier_state** state);
 /* The same in the caller's memory, as it is: a tensor for each of the plan's `states`, in order, of its bytes,
  * on the device, aligned to 16; it stays until the state is released and its runs are done. E_RT_STATE. */

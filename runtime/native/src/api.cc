@@ -2,6 +2,7 @@
 #include "exec.h"
 #include "options.h"
 #include "pool.h"
+#include "progress.h"
 
 using namespace farrier;
 
@@ -114,6 +115,31 @@ int farrier_weights_info(const farrier_weights* weights, const char** target, ui
     const auto object = object_of<Weights>(weights);
     if (target != nullptr) *target = object->target().name.c_str();
     if (bytes != nullptr) *bytes = object->bytes();
+  });
+}
+
+int farrier_weights_notice(const farrier_weights* weights, const char** text) {
+  return guard([&] {
+    const auto object = object_of<Weights>(weights);
+    given(text, "text") = object->notice().c_str();
+  });
+}
+
+int farrier_warm(farrier_bundle* bundle, farrier_device* device, farrier_progress progress, void* user, farrier_kept* kept) {
+  return guard([&] {
+    static thread_local std::string directory;
+    const auto from = object_of<Bundle>(bundle);
+    const auto on = object_of<Device>(device);
+    const TargetPlans& target = from->plan().targets[on->choose(*from)];
+    farrier_kept out = kept == nullptr ? farrier_kept{} : read_options(kept);
+    Progress told(progress, user, on->load_units(*from, target));
+    const Warmed warmed = on->warm(*from, target, [&](uint64_t units) { told.advance(units); });
+    directory = warmed.directory;
+    out.kernels = warmed.kernels;
+    out.made = warmed.made;
+    out.bytes = warmed.bytes;
+    out.directory = directory.c_str();
+    if (kept != nullptr) write_result(out, kept);
   });
 }
 

@@ -154,6 +154,10 @@ class Cpu final : public Device {
     return kernels;
   }
 
+  Warmed warm(const Bundle&, const TargetPlans&, const Advance&) override {
+    fail("E_UNSUPPORTED", "kernels of a CPU are compiled with the bundle: there is nothing to keep", "give the GPU that the bundle is for, as in --device cuda:0");
+  }
+
   std::unique_ptr<Graph> capture(const std::function<void(Stream)>&) override {
     fail("E_UNSUPPORTED", "graphs are for GPUs: a CPU has none", "run the entry instead");
   }

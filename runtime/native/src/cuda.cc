@@ -5,7 +5,7 @@
 #include <map>
 #include <mutex>
 
-#include "pool.h"
+#include "cuda_modules.h"
 
 namespace farrier {
 namespace {
@@ -187,6 +187,8 @@ uint64_t Cuda::load_units(const Bundle& bundle, const TargetPlans& target) const
 std::unique_ptr<Kernels> Cuda::load(const Bundle& bundle, const TargetPlans& target, const Advance& advance) {
   return load_cuda_kernels(*this, bundle, target, advance);
 }
+
+Warmed Cuda::warm(const Bundle& bundle, const TargetPlans& target, const Advance& advance) { return warm_cuda(*this, bundle, target, advance); }
 
 std::unique_ptr<Graph> Cuda::capture(const std::function<void(farrier::Stream)>& body) {
   struct Recording {

@@ -32,6 +32,7 @@ class Cuda final : public Device {
   size_t choose(const Bundle& bundle) const override;
   uint64_t load_units(const Bundle& bundle, const TargetPlans& target) const override;
   std::unique_ptr<Kernels> load(const Bundle& bundle, const TargetPlans& target, const Advance& advance) override;
+  Warmed warm(const Bundle& bundle, const TargetPlans& target, const Advance& advance) override;
   std::unique_ptr<farrier::Graph> capture(const std::function<void(farrier::Stream)>& body) override;
   Times time(const Timed& work, int repeats, farrier::Stream stream) override;
   Rates rates() override;
@@ -59,6 +60,5 @@ class Cuda final : public Device {
 
 // PTX of a target, assembled by the driver. Within no Scope: it makes its own.
 std::unique_ptr<Kernels> load_cuda_kernels(Cuda& device, const Bundle& bundle, const TargetPlans& target, const Advance& advance);
-uint64_t cuda_load_units(const Bundle& bundle, const TargetPlans& target);
 
 }  // namespace farrier

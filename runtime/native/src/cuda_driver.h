@@ -13,6 +13,8 @@ using Ordinal = int;         // CUdevice
 using Pointer = uint64_t;    // CUdeviceptr
 using Context = struct Context_*;
 using Module = struct Module_*;
+using Library = struct Library_*;
+using LinkState = struct LinkState_*;
 using Function = struct Function_*;
 using Stream = struct Stream_*;
 using Event = struct Event_*;
@@ -28,6 +30,7 @@ enum DeviceAttribute : int {
 };
 enum FunctionAttribute : int { max_threads = 0, static_shared = 1, max_dynamic_shared = 8 };
 enum JitOption : int { error_log = 5, error_log_bytes = 6 };
+constexpr int input_ptx = 1;
 constexpr unsigned stream_non_blocking = 1, event_default = 0, event_record_external = 1;
 constexpr int capture_thread_local = 1;
 
@@ -88,6 +91,10 @@ constexpr int dependent_launches = 12030;
   X(event_destroy, "cuEventDestroy_v2", (Event))                                                             \
   X(module_load, "cuModuleLoadDataEx", (Module*, const void*, unsigned, int*, void**))                       \
   X(module_unload, "cuModuleUnload", (Module))                                                               \
+  X(link_create, "cuLinkCreate_v2", (unsigned, int*, void**, LinkState*))                                    \
+  X(link_add, "cuLinkAddData_v2", (LinkState, int, void*, size_t, const char*, unsigned, int*, void**))      \
+  X(link_complete, "cuLinkComplete", (LinkState, void**, size_t*))                                           \
+  X(link_destroy, "cuLinkDestroy", (LinkState))                                                              \
   X(module_function, "cuModuleGetFunction", (Function*, Module, const char*))                                \
   X(function_attribute, "cuFuncGetAttribute", (int*, int, Function))                                         \
   X(set_function_attribute, "cuFuncSetAttribute", (Function, int, int))                                      \
@@ -96,8 +103,11 @@ constexpr int dependent_launches = 12030;
 
 // Of newer drivers; nullptr in older ones.
 #define FARRIER_CUDA_OPTIONAL(X)                                                       \
-  X(launch_ex, "cuLaunchKernelEx", (const LaunchConfig*, Function, void**, void**)) /* 11.8 */ \
-  X(param_info, "cuFuncGetParamInfo", (Function, size_t, size_t*, size_t*))            /* 12.4 */
+  X(launch_ex, "cuLaunchKernelEx", (const LaunchConfig*, Function, void**, void**)) /* 11.8 */                       \
+  X(library_load, "cuLibraryLoadData", (Library*, const void*, int*, void**, unsigned, int*, void**, unsigned)) /* 12.0 */ \
+  X(library_module, "cuLibraryGetModule", (Module*, Library))                                                  /* 12.0 */ \
+  X(library_unload, "cuLibraryUnload", (Library))                                                              /* 12.0 */ \
+  X(param_info, "cuFuncGetParamInfo", (Function, size_t, size_t*, size_t*))                                    /* 12.4 */
 
 struct Driver {
 #define FARRIER_MEMBER(member, name, parameters) Result(*member) parameters = nullptr;

@@ -28,6 +28,13 @@ struct Launch {
   bool after_kernel = false;  // of the same run, with nothing between in the stream
 };
 
+// Assembled kernels that are kept: see farrier_warm.
+struct Warmed {
+  std::string directory;
+  size_t kernels = 0, made = 0;
+  uint64_t bytes = 0;
+};
+
 // What is timed. `step` puts one step into a stream, which begins after the one before has ended; `run`, where it is given,
 // puts a whole run, whose steps may overlap.
 struct Timed {
@@ -57,6 +64,8 @@ class Kernels {
   virtual ~Kernels() = default;
   // Never allocates or waits. False: an empty grid, which is nothing. E_LAUNCH_DECL, E_LAUNCH.
   virtual bool launch(const Launch& launch, Stream stream) = 0;
+  // What whoever loaded them should know; "" if nothing.
+  virtual std::string notice() const { return {}; }
 };
 
 class Graph {
@@ -104,6 +113,8 @@ class Device : public Object {
   // Loading its kernels, in units of progress: about a byte of weights each.
   virtual uint64_t load_units(const Bundle& bundle, const TargetPlans& target) const = 0;
   virtual std::unique_ptr<Kernels> load(const Bundle& bundle, const TargetPlans& target, const Advance& advance) = 0;
+  // Keeps what loading would assemble. E_UNSUPPORTED, E_IO.
+  virtual Warmed warm(const Bundle& bundle, const TargetPlans& target, const Advance& advance) = 0;
   // Records what `body` puts into the stream that it is given. E_UNSUPPORTED.
   virtual std::unique_ptr<Graph> capture(const std::function<void(Stream)>& body) = 0;
   // All steps, `repeats` times with marks and without.

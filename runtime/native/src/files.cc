@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -150,6 +151,30 @@ Bytes read_all(const Fd& fd, uint64_t bytes, const std::string& name) {
     at += static_cast<uint64_t>(got);
   }
   return out;
+}
+
+void write_whole(const std::string& path, const void* data, size_t bytes, const std::string& hint) {
+  const auto refuse = [&](const std::string& what) { fail("E_IO", quoted(what) + " cannot be written: " + errno_text(), hint); };
+  for (size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    const std::string directory = path.substr(0, slash);
+    if (mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) refuse(directory);
+  }
+  std::string name = path + ".XXXXXX";
+  const Fd fd(mkostemp(name.data(), O_CLOEXEC));
+  if (fd.get() < 0) refuse(path);
+  const auto* at = static_cast<const uint8_t*>(data);
+  bool good = fchmod(fd.get(), 0644) == 0;
+  for (size_t done = 0; good && done < bytes;) {
+    const ssize_t wrote = write(fd.get(), at + done, bytes - done);
+    if (wrote > 0) done += static_cast<size_t>(wrote);
+    else good = wrote < 0 && errno == EINTR;
+  }
+  good = good && fsync(fd.get()) == 0 && rename(name.c_str(), path.c_str()) == 0;
+  if (good) return;
+  const int why = errno;
+  unlink(name.c_str());
+  errno = why;
+  refuse(path);
 }
 
 std::string system_text(const char* path) {

@@ -62,6 +62,8 @@ void check_path(std::string_view path);
 // A file outside the bundle that the user named: links are followed, devices and pipes refused.
 Fd open_outside(const std::string& path, uint64_t& bytes);
 Bytes read_all(const Fd& fd, uint64_t bytes, const std::string& name);
+// Makes the directories of `path`, writes the file beside its name, and renames it. E_IO with `hint`.
+void write_whole(const std::string& path, const void* data, size_t bytes, const std::string& hint);
 // Short text of a system file, "" if it cannot be read.
 std::string system_text(const char* path);
 std::string errno_text();

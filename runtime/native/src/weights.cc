@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "progress.h"
 #include "sources.h"
 
 namespace farrier {
@@ -11,20 +12,6 @@ namespace {
 constexpr size_t kept = std::numeric_limits<size_t>::max();
 constexpr size_t unused = kept - 1;
 constexpr uint64_t piece_bytes = uint64_t{64} << 20;
-
-class Progress {
- public:
-  Progress(const farrier_bind_options& options, uint64_t total) : options_(options), total_(total) { advance(0); }
-  void advance(uint64_t units) {
-    done_ += units;
-    if (options_.progress != nullptr && options_.progress(options_.user, std::min(done_, total_), total_) != 0)
-      fail("E_CANCELLED", "binding was cancelled by the caller");
-  }
-
- private:
-  const farrier_bind_options& options_;
-  uint64_t done_ = 0, total_;
-};
 
 }  // namespace
 
@@ -46,13 +33,14 @@ Weights::Weights(std::shared_ptr<Bundle> bundle, std::shared_ptr<Device> device,
   uint64_t total = device_->load_units(*bundle_, target());
   for (size_t i = 0; i < plan.sources.size(); i++)
     if (missing(i)) total += plan.sources[i].bytes;
-  Progress progress(options, total);
+  Progress progress(options.progress, options.user, total);
   const Advance advance = [&](uint64_t units) { progress.advance(units); };
 
   // Before anything slow: tensors without values are known to be.
   for (size_t i = 0; i < plan.sources.size(); i++)
     if (missing(i) && plan.sources[i].from == SourceSpec::From::none) sources.range(i, 0, 0);
   kernels_ = device_->load(*bundle_, target(), advance);
+  notice_ = kernels_->notice();
   for (size_t i = 0; i < target().weights.size(); i++) bind(i, sources, advance);
   for (size_t i = 0; i < plan.sources.size(); i++)
     if (last_use_[i] == kept) need(i, sources, advance);

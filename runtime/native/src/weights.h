@@ -26,6 +26,7 @@ class Weights : public Object {
   void* weight(size_t index) const { return weight_at_[index]; }
   void* source(size_t index) const { return source_at_[index]; }
   uint64_t bytes() const { return bytes_; }
+  const std::string& notice() const { return notice_; }
 
  private:
   void find_last_uses();
@@ -44,6 +45,7 @@ class Weights : public Object {
   std::vector<void*> source_at_, weight_at_;
   std::vector<int64_t> symbols_;
   uint64_t bytes_ = 0;
+  std::string notice_;
 };
 
 class State : public Object {

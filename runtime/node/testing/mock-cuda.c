@@ -123,6 +123,35 @@ CUresult cuModuleLoadDataEx(void** m, const void* text, unsigned n, int* options
   *m = strstr(text, "mock") ? malloc(1) : NULL;
   return *m ? 0 : 218;
 }
+#ifndef OLD_DRIVER
+CUresult cuLibraryLoadData(void** l, const void* code, int* options, void** values, unsigned n, int* o, void** v, unsigned m) {
+  (void)o; (void)v; (void)m;
+  const int r = call("cuLibraryLoadData", strncmp(code, "mock cubin", 10) ? "text" : "assembled");
+  for (unsigned i = 0; r && i < n; i++) if (options[i] == 5) strcpy(values[i], "ptxas: line 3: what is this");
+  if (r) return r;
+  *l = strstr(code, "mock") ? malloc(1) : NULL;
+  return *l ? 0 : 218;
+}
+CUresult cuLibraryGetModule(void** m, void* l) { CALL("cuLibraryGetModule"); *m = l; return 0; }
+CUresult cuLibraryUnload(void* l) { CALL("cuLibraryUnload"); free(l); return 0; }
+#endif
+CUresult cuLinkCreate_v2(unsigned n, int* options, void** values, void*** s) {
+  CALL("cuLinkCreate_v2");
+  *s = calloc(1, sizeof(void*));
+  for (unsigned i = 0; i < n; i++) if (options[i] == 5) **s = values[i];
+  return 0;
+}
+CUresult cuLinkAddData_v2(void** s, int type, void* text, size_t bytes, const char* name, unsigned n, int* o, void** v) {
+  (void)bytes; (void)name; (void)n; (void)o; (void)v;
+  CALL("cuLinkAddData_v2");
+  if (type == 1 && strstr(text, "mock")) return 0;
+  strcpy(*s, "ptxas: line 3: what is this");
+  return 218;
+}
+CUresult cuLinkComplete(void** s, const char** code, size_t* bytes) {
+  (void)s; CALL("cuLinkComplete"); *code = "mock cubin"; *bytes = 11; return 0;
+}
+CUresult cuLinkDestroy(void** s) { CALL("cuLinkDestroy"); free(s); return 0; }
 CUresult cuModuleUnload(void* m) { CALL("cuModuleUnload"); free(m); return 0; }
 CUresult cuModuleGetFunction(Function** f, void* m, const char* name) {
   (void)m;

@@ -85,6 +85,7 @@ _functions = {
     "weights_bind": [c_void_p, c_void_p, c_void_p, _out],
     "weights_release": [c_void_p],
     "weights_info": [c_void_p, _out, _out],
+    "weights_notice": [c_void_p, _out],
     "state_create": [c_void_p, _out],
     "state_bind": [c_void_p, c_void_p, c_size_t, _out],
     "state_release": [c_void_p],

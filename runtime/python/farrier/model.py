@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import threading
+import warnings
 import weakref
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
@@ -111,6 +112,10 @@ class Model:
         """The bundle's target that runs here, such as ``cpu`` or ``sm_80``."""
         self.weight_bytes: int = size.value
         """Bytes of weights that the runtime holds on the device, without a live model's own tensors."""
+        notice = ctypes.c_char_p()
+        lib.check(lib.weights_notice(self._weights, ctypes.byref(notice)))
+        for line in (notice.value or b"").decode().splitlines():
+            warnings.warn(line, stacklevel=3)
         self._stream = 0
         self._lock = threading.Lock()
         self._entries: Dict[str, Entry] = {
