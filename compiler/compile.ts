@@ -24,7 +24,8 @@ import { constantReader } from "./constants.js";
 import type { Graph, Node } from "./ir/graph.js";
 import { targetNamed, type Target } from "./kernel/target.js";
 import { Memory } from "./kernel/memory.js";
-import { partition, type Partition, type PartitionOptions } from "./kernel/partition.js";
+import type { Partition, PartitionOptions } from "./kernel/partition.js";
+import { partitions } from "./kernel/partitions.js";
 import { Structures } from "./kernel/structure.js";
 import { WeightProgram } from "./kernel/weight-program.js";
 import { runPasses } from "./passes/index.js";
@@ -156,21 +157,24 @@ export async function lower(
   const lowered = targets.map((target) => {
     const partitionOptions: PartitionOptions = { target, ...shared };
     const memory = new Memory();
+    const splits = (name: string): readonly number[] =>
+      options.buckets?.[name] ?? (options.buckets === undefined ? target.splits : []);
     const entries = graphs.map(({ name, graph }) => ({
       name,
       graph,
-      partition: partition(graph, partitionOptions, memory),
+      boxes: partitions(graph, partitionOptions, splits, memory),
     }));
     const program = new WeightProgram(graphs[0]!.graph, partitionOptions, structures);
     const steps = [...memory.derived.values()].map((weight) => program.steps(weight));
-    const splits = (name: string): readonly number[] =>
-      options.buckets?.[name] ?? (options.buckets === undefined ? target.splits : []);
-    const assembled = new TargetAssembler(
-      { target, entries, weights: steps, splits },
-      sources,
-      (done) => options.progress?.(`kernels for ${target.name}`, done, 0),
+    const assembled = new TargetAssembler({ target, entries, weights: steps }, sources, (done) =>
+      options.progress?.(`kernels for ${target.name}`, done, 0),
     ).assemble();
-    return { ...assembled, target, partitions: entries };
+    // Those of the largest shapes stand for all in the report.
+    const largest = entries.map(({ name, boxes }) => ({
+      name,
+      partition: boxes.at(-1)!.partition,
+    }));
+    return { ...assembled, target, partitions: largest };
   });
   const messages = [...checks].map(
     ([node, number]) => [String(number), checkText(graphs[0]!.graph, node)] as const,

@@ -3,18 +3,17 @@ import { chooseKernel, renderKernel, type Choice, type RenderedKernel } from "./
 import { byteSize } from "../ir/dtype.js";
 import { isNode, type Graph, type Node } from "../ir/graph.js";
 import {
-  boxesOf,
   joinedBoxes,
   narrowedDesc,
   narrowing,
   symbolsOf,
   type Box,
   type Narrowing,
-  type Splits,
 } from "../kernel/boxes.js";
 import type { KernelDesc } from "../kernel/desc.js";
 import type { Buffer, PlannedKernel } from "../kernel/memory.js";
 import type { Partition } from "../kernel/partition.js";
+import type { BoxPartition } from "../kernel/partitions.js";
 import type { Target } from "../kernel/target.js";
 import type { WeightSteps } from "../kernel/weight-program.js";
 import { planArena, type Lifetime } from "../plan/arena.js";
@@ -40,11 +39,10 @@ export interface TargetPartition {
   readonly entries: readonly {
     readonly name: string;
     readonly graph: Graph;
-    readonly partition: Partition;
+    /** Together they are all shapes; the smallest first. */
+    readonly boxes: readonly BoxPartition[];
   }[];
   readonly weights: readonly WeightSteps[];
-  /** Where ranges of symbols are cut for plans of their own. */
-  readonly splits: Splits;
 }
 
 export interface AssembledTarget {
@@ -66,7 +64,8 @@ interface PlanBox {
   readonly like: Narrowing;
 }
 
-const everything: Narrowing = { box: {}, symbols: new Map(), key: "" };
+/** No range is narrowed. */
+export const everything: Narrowing = { box: {}, symbols: new Map(), key: "" };
 const anyBox: PlanBox = { whole: everything, like: everything };
 
 /** Equal descriptions have equal keys: expressions by identity, labels left out. */
@@ -107,8 +106,10 @@ export class TargetAssembler {
       this.#weightIndex.set(steps.weight.buffer.id, this.#weightIndex.size);
     for (const steps of this.made.weights) this.#weights.push(this.#weightSpec(steps));
     const entries: Record<string, Plan[]> = {};
-    for (const { name, graph, partition } of this.made.entries)
-      entries[name] = this.#boxes(graph, partition).map((box) => this.#plan(graph, partition, box));
+    for (const { name, graph, boxes } of this.made.entries)
+      entries[name] = this.#joined(graph, boxes).map(({ box, partition }) =>
+        this.#plan(graph, partition, box),
+      );
     const kernels = [...this.#kernels.values()];
     return {
       plans: { kernels: kernels.map((kernel) => kernel.entry), weights: this.#weights, entries },
@@ -118,20 +119,30 @@ export class TargetAssembler {
   }
 
   /** Boxes of which at least one kernel differs from those of the box before it. */
-  #boxes(graph: Graph, { kernels }: Partition): readonly PlanBox[] {
+  #joined(
+    graph: Graph,
+    boxes: readonly BoxPartition[],
+  ): readonly { readonly box: PlanBox; readonly partition: Partition }[] {
     const symbols = symbolsOf(graph);
-    const narrowed = new Map<Box, Narrowing>();
-    const of = (box: Box): Narrowing => {
-      const known = narrowed.get(box) ?? narrowing(symbols, box);
-      narrowed.set(box, known);
-      return known;
+    const known = new Map<Box, BoxPartition>(boxes.map((each) => [each.box.box, each]));
+    const distinct = [...new Set(boxes.map((each) => each.partition))];
+    const kind = (range: Box): string => {
+      const { box, partition } = known.get(range)!;
+      const descs = [...new Set(partition.kernels.map(({ desc }) => desc))];
+      const keys = descs.map((desc) => this.#choose(desc, box).key);
+      return [distinct.indexOf(partition), ...keys].join();
     };
-    const descs = [...new Set(kernels.map(({ desc }) => desc))];
-    const kind = (box: Box): string => descs.map((desc) => this.#choose(desc, of(box)).key).join();
-    const joined = joinedBoxes(symbols, boxesOf(symbols, this.made.splits), kind);
+    const joined = joinedBoxes(
+      symbols,
+      boxes.map(({ box }) => box.box),
+      kind,
+    );
     return joined.map(({ box, like }) => ({
-      whole: joined.length === 1 ? everything : narrowing(symbols, box),
-      like: of(like),
+      box: {
+        whole: joined.length === 1 ? everything : narrowing(symbols, box),
+        like: known.get(like)!.box,
+      },
+      partition: known.get(like)!.partition,
     }));
   }
 

@@ -33,6 +33,8 @@ export interface PartitionOptions {
   readonly fuse: boolean;
   /** The graph computes weights from source tensors. */
   readonly weightProgram?: boolean;
+  /** Values that are stored where shapes make that cheaper, and why; default: for all shapes. */
+  readonly apart?: ReadonlyMap<Node, Refusal>;
   /** What is known of weights, shared by the entries of a bundle. */
   readonly structures?: Structures;
   /** The value of a constant of one element, if its bytes may be read now. */
@@ -66,7 +68,9 @@ export function partition(
 ): Partition {
   const analysis = new Analysis(graph, options.weightProgram === true);
   const blocked = new Set<Node>();
-  const apart = options.fuse ? normalisedApart(analysis, options.target) : new Map<Node, Refusal>();
+  const apart = options.fuse
+    ? (options.apart ?? normalisedApart(analysis, options.target))
+    : new Map<Node, Refusal>();
   const forced = new Set<Node>(apart.keys());
   const refusals = [...apart].map(([node, why]): FusionRefusal => ({
     node: nameIn(graph, node),

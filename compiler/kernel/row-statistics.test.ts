@@ -3,9 +3,20 @@ import { graphOf } from "../../test/graphs.js";
 import * as ir from "../ir/build.js";
 import { matmul } from "../ir/build-anchor.js";
 import { GraphBuilder, type Node } from "../ir/graph.js";
+import { sym } from "../scalar/build.js";
 import { primitive } from "../scalar/primitives.js";
-import { partition } from "./partition.js";
+import { Memory } from "./memory.js";
+import { partition, type PartitionOptions } from "./partition.js";
+import { partitions } from "./partitions.js";
 import { targetNamed } from "./target.js";
+
+const options = (target: string): PartitionOptions => ({
+  target: targetNamed(target),
+  strict: false,
+  fuse: true,
+  scalar: () => null,
+  site: () => 1,
+});
 
 /** x normalised, times a matrix of each number of columns. */
 function planned(
@@ -13,22 +24,17 @@ function planned(
   kind: "layer" | "rms",
   columns: readonly number[],
   residual = false,
+  rows = 4,
 ) {
   const g = new GraphBuilder();
-  const x = ir.input(g, "x", "f32", [4, 64]);
+  const x = ir.input(g, "x", "f32", [rows, 64]);
   const normed = ir.normalize(g, x, kind, 1e-5);
   const outputs: Record<string, Node> = {};
   columns.forEach((count, i) => {
     outputs[`y${i}`] = matmul(g, normed, ir.input(g, `w${i}`, "f32", [64, count]));
   });
   if (residual) outputs["sum"] = ir.map(g, primitive("add"), [x, normed]);
-  const { kernels, refusals } = partition(graphOf(g, outputs), {
-    target: targetNamed(target),
-    strict: false,
-    fuse: true,
-    scalar: () => null,
-    site: () => 1,
-  });
+  const { kernels, refusals } = partition(graphOf(g, outputs), options(target));
   return {
     families: kernels.map(({ desc }) => desc.family),
     stages: kernels.flatMap(({ desc }) => (desc.family === "gemm" ? [desc.stages.length] : [])),
@@ -72,6 +78,31 @@ it("reads a normalisation that is in memory for another kernel", () => {
   expect(refusals).toMatchObject([{ part: "product", limit: "readers", found: 2, allowed: 1 }]);
 });
 
-it("leaves targets alone that do not say what a pass serves", () => {
+it("normalises few rows in every product that waits for its weights, many rows once", () => {
   expect(planned("sm_80", "layer", [4096]).stages).toEqual([2]);
+  expect(planned("sm_80", "layer", [4096], false, 17)).toMatchObject({
+    families: ["reduce", "gemm"],
+    stages: [0],
+    refusals: [{ limit: "passes" }],
+  });
+  expect(planned("sm_80", "layer", [256], false, 17).stages).toEqual([2]);
+});
+
+it("stores what it normalises for boxes of many rows, over the same weights", () => {
+  const g = new GraphBuilder();
+  const rows = sym({ name: "rows", min: 1, max: 64, divisor: 1, space: "host" });
+  const normed = ir.normalize(g, ir.input(g, "x", "f32", [rows, 64]), "rms", 1e-5);
+  const y = matmul(g, normed, ir.constant(g, { kind: "absent", tensor: "w" }, "f32", [64, 1024]));
+  const memory = new Memory();
+  const boxes = partitions(graphOf(g, { y }), options("sm_80"), () => [1, 16, 32], memory);
+  expect(boxes.map(({ box }) => box.box)).toEqual([
+    { rows: [1, 1] },
+    { rows: [2, 16] },
+    { rows: [17, 32] },
+    { rows: [33, 64] },
+  ]);
+  const [one, few, more, most] = boxes.map((each) => each.partition);
+  expect([few === one, most === more]).toEqual([true, true]);
+  expect([one, more].map((each) => each!.kernels.length)).toEqual([1, 2]);
+  expect(memory.derived.size).toBe(1);
 });

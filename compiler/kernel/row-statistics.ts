@@ -3,7 +3,9 @@
  * computes, or apart, once. Counted in passes over a row's elements.
  */
 import { isNode, type Node } from "../ir/graph.js";
-import { constValue } from "../scalar/build.js";
+import { constValue, mul, one, substitute } from "../scalar/build.js";
+import type { Expr } from "../scalar/expr.js";
+import { rangeOf } from "../scalar/range.js";
 import { epilogueRegion, roles, type Analysis } from "./analysis.js";
 import { refusal, type Refusal } from "./limits.js";
 import { keepsRows } from "./materialise.js";
@@ -42,12 +44,23 @@ function storedValue({ norm, path }: Normalised, analysis: Analysis): Node {
   return value;
 }
 
+/** The most rows that a product has in a box of symbols. */
+function rowsIn(product: Node, box: ReadonlyMap<Expr, Expr>): number {
+  const rows = product.shape.slice(0, -1).reduce((x, y) => mul(x, y), one);
+  return rangeOf(substitute([rows], box)[0]!).max;
+}
+
 /**
  * Values that are cheaper stored normalised than normalised in every product that reads them, with
  * the count that says so; none for a target that does not say how many columns a pass serves.
+ * @param box symbols with narrower ranges in their place
  */
-export function normalisedApart(analysis: Analysis, target: Target): Map<Node, Refusal> {
-  const { columnsOfPass } = target;
+export function normalisedApart(
+  analysis: Analysis,
+  target: Target,
+  box: ReadonlyMap<Expr, Expr> = new Map(),
+): Map<Node, Refusal> {
+  const { columnsOfPass, rowsOfPass = 0 } = target;
   const apart = new Map<Node, Refusal>();
   if (columnsOfPass === undefined) return apart;
   const uses = new Map<Node, { norm: Node<"normalize">; passes: number; readers: Set<Node> }>();
@@ -56,6 +69,7 @@ export function normalisedApart(analysis: Analysis, target: Target): Map<Node, R
     if (!isNode(product, "matmul")) continue;
     const below = normalisedBelow(product.inputs[0]!);
     if (below === null || analysis.isWeight(below.norm)) continue;
+    if (rowsIn(product, box) <= rowsOfPass) continue;
     const columns = constValue(product.shape.at(-1)!);
     if (columns === null) continue;
     const [operand] = product.inputs;

@@ -27,6 +27,8 @@ export interface Target {
    * product normalises its rows itself, whatever that repeats.
    */
   readonly columnsOfPass?: number;
+  /** So few rows are normalised by every product, whatever that repeats: its tiles wait for weights. */
+  readonly rowsOfPass?: number;
   /** Extents up to which tiles differ: what ranges of symbols are cut at unless the caller says. */
   readonly splits: readonly number[];
   /** GPU: elements of a value that one attention kernel adds up, for keys of `depth` elements. */
@@ -46,6 +48,9 @@ const ampere: Target = {
   language: "ptx",
   multiplies: ["f32", "f16", "bf16"],
   splits: [16, 128, 1024],
+  // The columns of a tile, and the fewest rows: see docs/performance.md for both sides measured.
+  columnsOfPass: 128,
+  rowsOfPass: 16,
   // f32: rows of 64 columns for the SIMT kernel; 16 bits: k contiguous for ldmatrix, padded to 16 bytes.
   packing: (dtype) =>
     dtype === "f32" ? rowPanels(64, dtype) : { columns: 1, rows: 8, columnMajor: true, dtype },

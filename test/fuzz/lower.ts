@@ -1,5 +1,5 @@
 /** Graphs to plans, as `compile` does, with places where a test may spoil what is passed on. */
-import { TargetAssembler } from "../../compiler/bundle/assemble.js";
+import { everything, TargetAssembler } from "../../compiler/bundle/assemble.js";
 import { SourceTable } from "../../compiler/bundle/sources.js";
 import { weightFiles, sourcePolicy, type WeightFiles } from "../../compiler/bundle/weights.js";
 import { constantReader } from "../../compiler/constants.js";
@@ -54,11 +54,8 @@ export function lowerCase(
     return { ...each, kernels: each.kernels.map(spoil) };
   });
   const spoiled = { ...made, kernels: made.kernels.map(spoil) };
-  const entries = [{ name: "main", graph, partition: spoiled }];
-  const assembled = new TargetAssembler(
-    { target, entries, weights: steps, splits: () => [] },
-    sources,
-  ).assemble();
+  const entries = [{ name: "main", graph, boxes: [{ box: everything, partition: spoiled }] }];
+  const assembled = new TargetAssembler({ target, entries, weights: steps }, sources).assemble();
   const texts = [...assembled.files].map(([file, text]): [string, string] => [
     file.replace(/^.*\//, "").replace(/\.\w+$/, ""),
     hooks.text?.(text) ?? text,
