@@ -57,6 +57,35 @@ function isHostExpr(value: unknown, depth = 0): boolean {
 }
 
 const size: Shape = { called: "size", accepts: isHostExpr };
+
+/** What `profile` reads of the report. */
+export const profileShape = fields({
+  targets: list(
+    fields({
+      target: "string",
+      entries: list(
+        fields({
+          name: "string",
+          kernels: list(
+            fields({
+              ...{ family: "string", symbol: "string", config: "string", computes: "string" },
+              ...{ prologue: names, epilogue: names },
+              floor: fields({
+                ...{ read: size, written: size, operations: size },
+                dtype: orNull("string"),
+              }),
+            }),
+          ),
+          operators: list(
+            fields({ op: "string", inputs: list("number"), launches: list("number") }),
+          ),
+          values: list(fields({ writer: "number", readers: list("number"), bytes: "number" })),
+        }),
+      ),
+    }),
+  ),
+});
+
 const tensors = list(fields({ name: "string", dtype: "string", shape: list(size) }));
 
 export const planShape = fields({

@@ -8,6 +8,7 @@ import { explainCommand } from "./explain.js";
 import { generateCommand } from "./generate.js";
 import { inspectCommand } from "./inspect.js";
 import { Output } from "./output.js";
+import { profileCommand } from "./profile.js";
 import { runCommand } from "./run.js";
 import { withScratch } from "./scratch.js";
 import { verifyCommand } from "./verify.js";
@@ -21,6 +22,7 @@ const commands: readonly AddCommand[] = [
   runCommand,
   verifyCommand,
   generateCommand,
+  profileCommand,
   explainCommand,
   inspectCommand,
   warmCommand,
@@ -28,7 +30,7 @@ const commands: readonly AddCommand[] = [
 ];
 
 /** Later commands, refused by name so that nobody takes them for a typing error. */
-const later = ["profile", "tune", "kit"];
+const later = ["tune", "kit"];
 
 export async function main(argv: readonly string[]): Promise<number> {
   let status: number = exitStatus.ok;

@@ -6,7 +6,7 @@ import type { DType } from "../ir/dtype.js";
 import { existing, isBundle, withModel } from "./open.js";
 import { compileOptions, count, withModelOptions, type RawCompileOptions } from "./options.js";
 import { Output } from "./output.js";
-import { dimsFromShapes } from "./profile.js";
+import { dimsFromShapes } from "./dims-from-shapes.js";
 import { asInput, readTensors, type FileTensor } from "./tensors.js";
 
 interface Raw extends RawCompileOptions {
@@ -18,7 +18,10 @@ interface Raw extends RawCompileOptions {
 }
 
 /** NAME=FILE.safetensors[:TENSOR]; the tensor's name is the input's unless it is given. */
-function input(text: string, before: Record<string, FileTensor> = {}): Record<string, FileTensor> {
+export function input(
+  text: string,
+  before: Record<string, FileTensor> = {},
+): Record<string, FileTensor> {
   const match = /^([^=]+)=(.+?\.safetensors)(?::(.+))?$/.exec(text);
   if (match === null)
     throw new FarrierError("E_OPTION", `${JSON.stringify(text)} names no tensor`, {

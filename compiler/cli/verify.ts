@@ -1,7 +1,7 @@
 import type { AddCommand } from "./main.js";
 import type { Model } from "../../runtime/node/index.js";
 import { exitStatus, FarrierError } from "../errors.js";
-import { dimsFromShapes } from "./profile.js";
+import { dimsFromShapes } from "./dims-from-shapes.js";
 import { existing, isBundle, withModel } from "./open.js";
 import { compileOptions, number, withModelOptions, type RawCompileOptions } from "./options.js";
 import { Output } from "./output.js";

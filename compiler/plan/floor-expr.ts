@@ -1,5 +1,5 @@
 /** Floors of kernels as `report.json` has them: written here, and given their values. */
-import { bug } from "../errors.js";
+import { bug, FarrierError } from "../errors.js";
 import type { Total } from "../kernel/floor.js";
 import { mul } from "../scalar/build.js";
 import { isOp, someExpr, type Expr } from "../scalar/expr.js";
@@ -53,21 +53,33 @@ const operators: { readonly [O in HostOp]: (...args: readonly number[]) => numbe
   ne: (a, b) => Number(a !== b),
 };
 
-/** @param names values of symbols, and of inputs with `@` before their names */
+/** What a report that somebody edited may ask for. */
+const mostTerms = 2 ** 24;
+
+/**
+ * @param names values of symbols, and of inputs with `@` before their names
+ * @throws FarrierError E_BUNDLE_FORMAT
+ */
 export function floorValue(expr: FloorExpr, names: Names): number {
   if (typeof expr === "number") return expr;
-  if (typeof expr === "string") {
-    const value = names[expr];
-    if (value === undefined) throw bug(`a floor over ${expr}, which has no value`);
-    return value;
-  }
+  if (typeof expr === "string") return known(names[expr], expr);
   if (expr[0] === "sum") {
     const [, name, count, body] = expr;
+    const terms = floorValue(count, names);
+    if (terms > mostTerms) throw strange(`a sum of ${terms} terms`);
     let total = 0;
-    for (let at = floorValue(count, names) - 1; at >= 0; at--)
-      total += floorValue(body, { ...names, [name]: at });
+    for (let at = 0; at < terms; at++) total += floorValue(body, { ...names, [name]: at });
     return total;
   }
   const [op, ...args] = expr;
-  return operators[op](...args.map((arg) => floorValue(arg, names)));
+  const operator = known(Object.hasOwn(operators, op) ? operators[op] : undefined, op);
+  return operator(...args.map((arg) => floorValue(arg, names)));
 }
+
+function known<T>(value: T | undefined, name: string): T {
+  if (value === undefined) throw strange(`${name}, which is not known`);
+  return value;
+}
+
+const strange = (what: string): FarrierError =>
+  new FarrierError("E_BUNDLE_FORMAT", `a floor has ${what}`, { hint: "compile the model again" });

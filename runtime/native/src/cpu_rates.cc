@@ -1,5 +1,6 @@
 #include "cpu_rates.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "pool.h"
@@ -27,11 +28,15 @@ void read_piece(const uint64_t* at, uint64_t count) {
   for (const uint64_t sum : sums) read_sink = sum;
 }
 
+// Chains that began alike would be computed as one.
+float first_of(int chain) { return 1.0F + 0.25F * static_cast<float>(chain); }
+
 // Multiplies and adds in registers; how many values at once.
 using Multiply = int (*)();
 
 int multiply_portable() {
-  float sums[4 * chains] = {};
+  float sums[4 * chains];
+  for (int c = 0; c < 4 * chains; c++) sums[c] = first_of(c);
   for (int64_t r = 0; r < rounds; r++)
     for (float& sum : sums) sum = sum * 0.999F + 0.001F;
   for (const float sum : sums) multiply_sink = sum;
@@ -40,7 +45,8 @@ int multiply_portable() {
 
 #if defined(__x86_64__)
 __attribute__((target("avx2,fma"))) int multiply_avx2() {
-  __m256 sums[chains] = {};
+  __m256 sums[chains];
+  for (int c = 0; c < chains; c++) sums[c] = _mm256_set1_ps(first_of(c));
   const __m256 a = _mm256_set1_ps(0.999F), b = _mm256_set1_ps(0.001F);
   for (int64_t r = 0; r < rounds; r++)
     for (__m256& sum : sums) sum = _mm256_fmadd_ps(sum, a, b);
@@ -49,7 +55,8 @@ __attribute__((target("avx2,fma"))) int multiply_avx2() {
 }
 
 __attribute__((target("avx512f"))) int multiply_avx512() {
-  __m512 sums[chains] = {};
+  __m512 sums[chains];
+  for (int c = 0; c < chains; c++) sums[c] = _mm512_set1_ps(first_of(c));
   const __m512 a = _mm512_set1_ps(0.999F), b = _mm512_set1_ps(0.001F);
   for (int64_t r = 0; r < rounds; r++)
     for (__m512& sum : sums) sum = _mm512_fmadd_ps(sum, a, b);
@@ -86,9 +93,15 @@ Rates cpu_rates(Device& cpu) {
     else
       parallel(pieces, [&](int64_t) { multiply(); });
   };
-  const Times times = cpu.time({2, step}, repeats, nullptr);
   const double operations = 2.0 * lanes * chains * static_cast<double>(rounds) * static_cast<double>(pieces);
-  return {1e3 * static_cast<double>(bytes_read) / times.steps[0], 1e3 * operations / times.steps[1]};
+  Rates best;
+  // The best of several: others may use the machine too.
+  for (int i = 0; i < repeats; i++) {
+    const Times times = cpu.time({2, step}, 1, nullptr);
+    best.bytes = std::max(best.bytes, 1e3 * static_cast<double>(bytes_read) / times.steps[0]);
+    best.operations = std::max(best.operations, 1e3 * operations / times.steps[1]);
+  }
+  return best;
 }
 
 }  // namespace farrier
