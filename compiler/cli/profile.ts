@@ -17,7 +17,7 @@ import { Output } from "./output.js";
 import { shapeOf, valuesFor } from "./profile/inputs.js";
 import { launchesOf, type Measured } from "./profile/measured.js";
 import { ratesOf } from "./profile/rates.js";
-import { contextOf, dimsToCompile, sizesOf, type Asked } from "./profile/sizes.js";
+import { contextOf, dimsToCompile, pagesFor, sizesOf, type Asked } from "./profile/sizes.js";
 import { tableText } from "./profile/table.js";
 import { input } from "./run.js";
 import type { FileTensor } from "./tensors.js";
@@ -92,7 +92,8 @@ async function measure(
   const ids = entry.inputs.find(({ name }) => name === "input_ids");
   const tokens = ids === undefined ? 0 : (shapeOf(ids.shape, sizes).at(-1) ?? 0);
   const context = contextOf(model, entry, asked.context, tokens);
-  const { inputs, means } = valuesFor(entry, sizes, context, asked.inputs);
+  const pages = pagesFor(model, entry, sizes["batch"] ?? 1, (context ?? 0) + tokens);
+  const { inputs, means } = valuesFor(entry, sizes, context, asked.inputs, pages);
   const report = entryReport(model, entry.name);
   output.progress("measuring", 0, 0);
   const rates = await ratesOf(model, {
@@ -103,7 +104,10 @@ async function measure(
   try {
     const options = { entry: entry.name, repeat, ...(state !== undefined && { state }) };
     const profile = await model.profile(inputs, options);
-    const launches = launchesOf(profile, report.kernels, rates, { ...sizes, ...means });
+    const launches = launchesOf(profile, report.kernels, rates, {
+      ...sizes,
+      ...means,
+    });
     const sum = (of: (launch: (typeof launches)[number]) => number): number =>
       launches.reduce((total, launch) => total + of(launch), 0);
     const used = usedSizes(entry, sizes);

@@ -83,6 +83,23 @@ describe("a language model", () => {
   });
 });
 
+it("paged caches have pages of their own for each sequence", async () => {
+  const paged = await bundleOf(fixture("llama", "hf"), {
+    weights: { kind: "random", seed: 1 },
+    dims: { batch: [1, 4], seq: [1, 64] },
+    cache: { kind: "paged", pageSize: 16, tokens: 96 },
+  });
+  const attention = async (...argv: string[]): Promise<number> =>
+    (await profiled(paged, ...argv)).launches.find(({ family }) => family === "attention")!.read;
+  const [one, two] = [
+    await attention("--context", "9"),
+    await attention("--dim", "batch=2", "--context", "9"),
+  ];
+  expect(two).toBe(2 * one);
+  const said = await farrier("profile", paged, "--dim", "batch=4", "--context", "40");
+  expect(said.err).toMatch(/E_RT_OOM: sequence 2 needs 3 pages/);
+});
+
 it("a model is compiled for the sizes that are asked for", async () => {
   const model = fixture("llama", "hf");
   const measured = await profiled(model, "--context", "20", "--dim", "batch=2");

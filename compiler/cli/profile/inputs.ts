@@ -24,24 +24,27 @@ export const shapeOf = (shape: EntryInfo["inputs"][number]["shape"], sizes: Size
 /**
  * Ids below the vocabulary, caches filled as far as asked, other integers 1, floats in [-1, 1).
  * Inputs that have a value of their own when left out are left out.
+ * @param laidOut inputs whose values say where caches are
  */
 export function valuesFor(
   entry: EntryInfo,
   sizes: Sizes,
   filled: number | null,
   given: Readonly<Record<string, FileTensor>>,
+  laidOut: Inputs,
 ): Values {
   const vocabulary = entry.outputs.find(({ name }) => name === "logits")?.shape.at(-1);
   const next = fractions();
   const fraction = (): number => next.next().value;
-  const inputs: Record<string, Inputs[string]> = {};
+  const inputs: Record<string, Inputs[string]> = { ...laidOut };
   const means: Record<string, number> = {};
   for (const { name, dtype, shape, fill } of entry.inputs) {
     const own = given[name];
     if (own !== undefined) {
       inputs[name] = asInput(name, own, dtype);
       means[`@${name}`] = mean(numbersOf(own));
-    } else if (fill !== undefined) means[`@${name}`] = fill;
+    } else if (name in laidOut) continue;
+    else if (fill !== undefined) means[`@${name}`] = fill;
     else {
       const value = (): number => {
         if (name === filledInput && filled !== null) return filled;

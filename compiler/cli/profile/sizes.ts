@@ -1,5 +1,12 @@
 /** At which sizes an entry is profiled, and for which a model is compiled for that. */
-import { capacityOf, type EntryInfo, type Model } from "../../../runtime/node/index.js";
+import {
+  capacityOf,
+  PageAllocator,
+  pageLayoutOf,
+  type EntryInfo,
+  type Inputs,
+  type Model,
+} from "../../../runtime/node/index.js";
 import { FarrierError } from "../../errors.js";
 import { importModel } from "../../import.js";
 import type { CompileOptions } from "../../compile.js";
@@ -12,6 +19,8 @@ export type Sizes = Readonly<Record<string, number>>;
 const usual = 512;
 /** The input of entries with caches that says how far each is filled. */
 export const filledInput = "lengths";
+/** The input of entries with paged caches that says which pages a sequence has. */
+const pagesInput = "block_table";
 
 /** What the command line says of sizes. */
 export interface Asked {
@@ -92,6 +101,24 @@ function checkSize(model: Model, name: string, size: number): void {
     where,
     hint: "compile the model for it",
   });
+}
+
+/**
+ * Pages for sequences of `positions`, none of them shared; nothing where caches are not paged.
+ * @throws FarrierRuntimeError E_RT_OOM
+ */
+export function pagesFor(
+  model: Model,
+  entry: EntryInfo,
+  sequences: number,
+  positions: number,
+): Inputs {
+  const layout = pageLayoutOf(model);
+  if (layout === null || !entry.inputs.some(({ name }) => name === pagesInput)) return {};
+  const pages = new PageAllocator(layout);
+  const rows = Array.from({ length: sequences }, (_, row) => row);
+  for (const row of rows) pages.grow(row, positions);
+  return { [pagesInput]: pages.table(rows) };
 }
 
 /**
