@@ -123,6 +123,7 @@ export class TargetAssembler {
     graph: Graph,
     boxes: readonly BoxPartition[],
   ): readonly { readonly box: PlanBox; readonly partition: Partition }[] {
+    if (boxes.length === 1) return [{ box: anyBox, partition: boxes[0]!.partition }];
     const symbols = symbolsOf(graph);
     const known = new Map<Box, BoxPartition>(boxes.map((each) => [each.box.box, each]));
     const distinct = [...new Set(boxes.map((each) => each.partition))];
