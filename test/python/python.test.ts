@@ -43,6 +43,10 @@ describe.skipIf(missing !== null)(
       compileC(readFileSync(source, "utf8"), mock);
       bundles = {
         gpt2: await bundleOf(gpt2, { dtype: "f32" }),
+        "gpt2-paged": await bundleOf(gpt2, {
+          dtype: "f32",
+          cache: { kind: "paged", pageSize: 8, tokens: 64 },
+        }),
         "gpt2-none": await bundleOf(gpt2, { dtype: "f32", weights: { kind: "none" } }),
         scale: writeBundle(join(directory, "scale"), scaleBundle(["cpu", "sm_80"])),
         "scale-none": writeBundle(

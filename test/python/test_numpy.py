@@ -149,6 +149,42 @@ class Gpt2(Case):
         )
 
 
+class PagedCaches(Case):
+    """Pools and a table of the caller's: what a server has."""
+
+    def test_generates_from_pages_in_any_order(self):
+        expected, prompt = reference("gpt2")["greedy"], reference("gpt2")["prompt"]
+        with farrier.load(bundle("gpt2-paged")) as model:
+            pages, _, size, _ = model.states[0].shape
+            self.assertEqual((pages, size), (8, 8))
+            decode = model.entry("decode")
+            (wide,) = [t.shape[1] for t in decode.inputs if t.name == "block_table"]
+            pools = [np.zeros(s.shape, np.float32) for s in model.states]
+            table = np.full((1, wide), -1, np.int32)
+            free = [3, 6, 1, 7, 0, 2, 5, 4]
+            ids, past, found = np.array([prompt], np.int64), 0, []
+            with model.create_state(arrays=pools) as state:
+                for i in range(len(expected)):
+                    for page in range(-(-past // size), -(-(past + ids.shape[1]) // size)):
+                        table[0, page] = free.pop(0)
+                    entry = decode if i else model.entry("prefill")
+                    lengths = np.array([past], np.int32)
+                    logits = entry(
+                        input_ids=ids, lengths=lengths, block_table=table, state=state
+                    ).logits
+                    past += ids.shape[1]
+                    found.append(int(logits[0, -1].argmax()))
+                    ids = np.array([found[-1:]], np.int64)
+                self.assertEqual(found, expected)
+                self.assertTrue(all(not pools[0][page].any() for page in free))
+                table[0, 0] = pages
+                self.fails(
+                    "E_RT_INDEX",
+                    "block_table",
+                    lambda: decode(input_ids=ids, lengths=lengths, block_table=table, state=state),
+                )
+
+
 class Scale(Case):
     """The runtime's own small bundle: an optional input, a state that counts, a check."""
 
