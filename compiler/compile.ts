@@ -131,11 +131,12 @@ export async function lower(
   const scalar = constantReader(model);
   const fired = new Set<string>();
   const strict = options.numerics === "strict";
+  const live = weights.kind === "live";
   const log = new PassLog();
   const graphs = model.entries.map(({ name, graph }) => {
     let before = graph;
     const { without = [] } = options;
-    const context = { strict, without, bytes: scalar.bytes };
+    const context = { strict, live, without, bytes: scalar.bytes };
     const passed = runPasses(graph, context, (pass, after, changed) => {
       if (changed) fired.add(pass);
       log.record(name, pass, before, after);
@@ -153,7 +154,8 @@ export async function lower(
   };
   const sources = new SourceTable(sourcePolicy(weights, model));
   const structures = new Structures();
-  const shared = { strict, fuse: options.fuse !== false, scalar: scalar.value, site, structures };
+  const fuse = options.fuse !== false;
+  const shared = { strict, live, fuse, scalar: scalar.value, site, structures };
   const lowered = targets.map((target) => {
     const partitionOptions: PartitionOptions = { target, ...shared };
     const memory = new Memory();

@@ -11,21 +11,19 @@ export type WeightsMode =
   | { readonly kind: "embed" }
   | { readonly kind: "reference" }
   | { readonly kind: "random"; readonly seed: number }
+  /** The caller's own tensors, of which nothing is made. */
+  | { readonly kind: "live" }
   | { readonly kind: "none" };
 
 /** Reads what `--weights` was given. */
 export function parseWeightsMode(text: string): WeightsMode {
-  if (text === "embed" || text === "reference" || text === "none") return { kind: text };
+  const plain = (["embed", "reference", "live", "none"] as const).find((kind) => kind === text);
+  if (plain !== undefined) return { kind: plain };
   const seed = /^random:(\d{1,15})$/.exec(text)?.[1];
   if (seed !== undefined) return { kind: "random", seed: Number(seed) };
-  if (text === "live")
-    throw new FarrierError("E_UNSUPPORTED", "live weights are not supported yet", {
-      where: "--weights",
-      hint: "use embed or reference",
-    });
   throw new FarrierError("E_OPTION", `${JSON.stringify(text)} is not a way to give weights`, {
     where: "--weights",
-    hint: "embed, reference, random:SEED or none",
+    hint: "embed, reference, live, random:SEED or none",
   });
 }
 
@@ -51,7 +49,7 @@ export function sourcePolicy(mode: WeightsMode, model: TensorPlaces): SourcePoli
   return (node): SourceTensor["from"] => {
     const { source } = node.attrs;
     if (source.kind === "literal" || mode.kind === "embed") return { kind: "bundle" };
-    if (mode.kind === "none") return { kind: "none" };
+    if (mode.kind === "none" || mode.kind === "live") return { kind: "none" };
     const known = byName.get(source.tensor);
     if (mode.kind === "random") {
       const { scale, shift } = known?.tensor.random ?? { scale: 0.02, shift: 0 };

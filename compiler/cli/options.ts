@@ -96,7 +96,7 @@ export function withModelOptions(command: Command): Command {
       "strict keeps every rounding of the model, fast may drop some",
       oneOf("strict", "fast"),
     )
-    .option("--weights <how>", "embed, reference, random:SEED or none (default: embed)")
+    .option("--weights <how>", "embed, reference, live, random:SEED or none (default: embed)")
     .option("--allow-hardlinks", "accept files of the model that have more than one name")
     .option("--no-fusion", "one kernel for each operator: what fusion is compared with")
     .option(

@@ -2,7 +2,6 @@
 import { isNode, topological, usersOf, type Graph, type Node } from "../ir/graph.js";
 import type { OpName } from "../ir/ops.js";
 import { isConst } from "../scalar/build.js";
-import { weightNodes } from "../ir/cones.js";
 import { isSubByte } from "./narrow.js";
 import { pushedInput, pushRules } from "./push.js";
 
@@ -66,11 +65,11 @@ export class Analysis {
   readonly anchors: readonly Node[];
   readonly #number = new Map<Node, number>();
 
-  /** @param weightProgram the graph computes weights: constants are inputs, nothing is tabled */
-  constructor(graph: Graph, weightProgram: boolean) {
+  /** @param weights what is computed when weights are bound */
+  constructor(graph: Graph, weights: ReadonlySet<Node>) {
     this.order = topological(graph);
     this.users = usersOf(graph);
-    this.#weights = weightProgram ? new Set() : weightNodes(this.order);
+    this.#weights = weights;
     for (const node of this.order)
       if (this.#weights.has(node) && node.inputs.length > 0 && worthATable(node, this.#tabled))
         this.#tabled.add(node);

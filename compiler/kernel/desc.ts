@@ -122,7 +122,7 @@ export type GemmB =
    * or the matrix of a stack of them that begins at element `first`, over batch.
    */
   | { readonly kind: "packed"; readonly operand: string; readonly first?: Expr }
-  /** Element of B over batch, k, n (group is 1): a plain load whose offset is linear in k and n. */
+  /** Element of B over batch, k, n (group is 1): a load, cast at most, whose offset is linear in k and n. */
   | { readonly kind: "strided"; readonly value: Expr };
 
 /**

@@ -25,6 +25,7 @@ import {
 import { normaliseStages, normalisedValue } from "./lower-reduce.js";
 import { matrixSize, OperandNames, type PackedWeight, type PlannedKernel } from "./memory.js";
 import { CannotPush, type Point } from "./push.js";
+import { storedAsPacked } from "./stored-weight.js";
 
 /** How physical columns are ordered: `group` accumulators for each of `count` logical columns. */
 interface ColumnOrder {
@@ -308,7 +309,9 @@ function operandB(
       key: order.key,
       ...(matrix !== null && { stack: constValue(weight.shape[0]!)! }),
     };
-    const buffer = context.memory.weight(weight, context.nameOf(weight), packed);
+    const buffer =
+      storedAsPacked(context, weight, packed) ??
+      context.memory.weight(weight, context.nameOf(weight), packed);
     if (matrix === null) return (names) => ({ kind: "packed", operand: names.addRead(buffer) });
     const first = mul(matrix, int(matrixSize(packed)));
     return (names) => {
@@ -329,5 +332,5 @@ function operandB(
     );
   if (!isLinear(offset, k) || !isLinear(offset, n))
     throw new ForcedNode(source, refusal("places", Math.max(1, lookUps(offset)), 0, reader));
-  return value;
+  return asOperand(value, dtype);
 }

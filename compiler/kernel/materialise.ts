@@ -145,6 +145,7 @@ class Materialiser {
 
   /** A view: memory is at the first value below the movements, or at a part of it. */
   #serveView(node: Node, slot: "plain" | "gathered"): void {
+    if (this.#isWidenedConstant(node)) return;
     let base = node;
     let part: Node | null = null;
     const moves = (each: Node): boolean => roles[each.op] === "movement" || this.#picks(each, slot);
@@ -161,6 +162,14 @@ class Materialiser {
   /** A gather that a slot reads through: its kernel looks the indices up. */
   #picks(node: Node, slot: "plain" | "gathered"): boolean {
     return slot === "gathered" && node.op === "gather" && !this.options.forced.has(node);
+  }
+
+  /** A tensor of the model whose values the graph widens: products read it as it is stored. */
+  #isWidenedConstant(node: Node): boolean {
+    let base = node;
+    while (roles[base.op] === "movement" || (isNode(base, "cast") && this.#widens(base)))
+      base = base.inputs[0]!;
+    return base.op === "constant";
   }
 
   /** All users of `node` are movements that end in slots: one buffer serves them all. */

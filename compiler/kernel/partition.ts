@@ -7,7 +7,7 @@ import { FarrierError } from "../errors.js";
 import { NotElementwise } from "../ir/element.js";
 import { isNode, type Graph, type Node } from "../ir/graph.js";
 import type { Expr } from "../scalar/expr.js";
-import { Analysis, roles } from "./analysis.js";
+import { roles, type Analysis } from "./analysis.js";
 import { elementsRead } from "./elements-read.js";
 import { refusal, type Refusal } from "./limits.js";
 import { longChains } from "./chains.js";
@@ -17,6 +17,7 @@ import { lowerExpertMatmul, lowerGroups, lowerRoute } from "./lower-experts.js";
 import { hasProduct, lowerGemm } from "./lower-gemm.js";
 import { lowerSample } from "./lower-sample.js";
 import { lowerReduce } from "./lower-reduce.js";
+import { analysisFor, refuseMadeWeights } from "./live-weights.js";
 import { BlockedNode, ForcedNode, lowerCopy, lowerMap, type LoweringContext } from "./lowering.js";
 import { materialise, type Materialised } from "./materialise.js";
 import { Memory, type Buffer, type PlannedKernel } from "./memory.js";
@@ -35,6 +36,8 @@ export interface PartitionOptions {
   readonly weightProgram?: boolean;
   /** Values that are stored where shapes make that cheaper, and why; default: for all shapes. */
   readonly apart?: ReadonlyMap<Node, Refusal>;
+  /** Weights are the caller's own tensors: kernels read them as they are. */
+  readonly live?: boolean;
   /** What is known of weights, shared by the entries of a bundle. */
   readonly structures?: Structures;
   /** The value of a constant of one element, if its bytes may be read now. */
@@ -66,7 +69,7 @@ export function partition(
   options: PartitionOptions,
   memory = new Memory(),
 ): Partition {
-  const analysis = new Analysis(graph, options.weightProgram === true);
+  const analysis = analysisFor(graph, options);
   const blocked = new Set<Node>();
   const apart = options.fuse
     ? (options.apart ?? normalisedApart(analysis, options.target))
@@ -92,6 +95,8 @@ export function partition(
     const attempt = new Attempt(graph, options, analysis, materialised, memory.fork(), reuse);
     const result = attempt.run();
     if (attempt.failures.length === 0) {
+      if (options.live === true)
+        refuseMadeWeights(graph, result.kernels, (node) => nameIn(graph, node));
       memory.adopt(attempt.memory);
       return { ...result, memory, refusals };
     }

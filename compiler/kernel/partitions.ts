@@ -3,7 +3,7 @@
  * there are, so that small and large shapes may have different kernels, over the same weights.
  */
 import type { Graph } from "../ir/graph.js";
-import { Analysis } from "./analysis.js";
+import { analysisFor } from "./live-weights.js";
 import { boxesOf, narrowing, symbolsOf, type Narrowing, type Splits } from "./boxes.js";
 import type { Memory } from "./memory.js";
 import { partition, type Partition, type PartitionOptions } from "./partition.js";
@@ -23,7 +23,7 @@ export function partitions(
   memory: Memory,
 ): BoxPartition[] {
   const symbols = symbolsOf(graph);
-  const analysis = new Analysis(graph, options.weightProgram === true);
+  const analysis = analysisFor(graph, options);
   const made = new Map<string, Partition>();
   return boxesOf(symbols, splits).map((range) => {
     const box = narrowing(symbols, range);

@@ -170,7 +170,7 @@ function packContext(graph: Graph, options: PartitionOptions, memory: Memory): L
   const alone: Graph = { builder: graph.builder, inputs: [], outputs: [], states: [] };
   return {
     memory,
-    analysis: new Analysis(alone, true),
+    analysis: new Analysis(alone, new Set()),
     materialised: { nodes: new Set(), producer: new Map(), regions: new Map() },
     target: options.target,
     strict: options.strict,

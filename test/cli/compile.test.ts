@@ -168,10 +168,10 @@ const bad: readonly Bad[] = [
     says: ["E_OPTION", "random:SEED"],
   },
   {
-    what: "live weights, which come later",
-    argv: () => [llama, "--weights", "live", "-o", to()],
+    what: "live weights that would have to be joined",
+    argv: () => [fixture("mixtral", "hf"), "--weights", "live", "-o", to()],
     status: 3,
-    says: ["E_UNSUPPORTED"],
+    says: ["E_UNSUPPORTED", "--weights live", "--weights none makes it once"],
   },
   {
     what: "a pass that does not exist",

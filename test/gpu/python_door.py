@@ -4,7 +4,8 @@
   hf=test/fixtures/models/gpt2/hf
   farrier compile $hf --target sm_80 --dtype f32 -o gpt2.farrier
   farrier compile $hf --target sm_80 --dtype f32 --weights none -o gpt2-none.farrier
-  python3 test/gpu/python_door.py gpt2.farrier [gpt2-none.farrier]
+  farrier compile $hf --target sm_80 --dtype f32 --weights live -o gpt2-live.farrier
+  python3 test/gpu/python_door.py gpt2.farrier [gpt2-none.farrier [gpt2-live.farrier]]
 
 Prints a line per check, then the time of a call beside what is under it; exit status 1 if a check
 failed.
@@ -193,14 +194,14 @@ def an_operator_of_torch(model, _):
 
 
 @check
-def live_weights(model, none):
-    if none is None:
+def live_weights(model, others):
+    if not others:
         return "no bundle without weights was given"
     weights = {
         name: cuda(tensor)
         for name, tensor in safetensors("gpt2", "hf", "model.safetensors").items()
     }
-    with farrier.load(none, weights=weights) as live:
+    with farrier.load(others[0], weights=weights) as live:
         assert live.device == "cuda:0"
         logits = live(cuda(IDS)).logits
         close_to_golden(logits.cpu().numpy())
@@ -210,6 +211,30 @@ def live_weights(model, none):
         return (
             f"{live.weight_bytes} bytes made of {given}; {model.weight_bytes} with the bundle's own"
         )
+
+
+@check
+def weights_that_stay_live(model, others):
+    """Binding takes no memory for weights: less than the smallest tensor of a layer's products."""
+    if len(others) < 2:
+        return "no bundle with --weights live was given"
+    weights = {
+        name: cuda(tensor)
+        for name, tensor in safetensors("gpt2", "hf", "model.safetensors").items()
+    }
+    copied, live = [], None
+    for path in others:
+        farrier.load(path, weights=weights).close()  # modules and the driver's own memory
+        torch.cuda.synchronize()
+        before = torch.cuda.mem_get_info()[0]
+        live = farrier.load(path, weights=weights)
+        copied.append((live.weight_bytes, before - torch.cuda.mem_get_info()[0]))
+        if path is not others[-1]:
+            live.close()
+    assert live.weight_bytes == 0 < copied[0][0]
+    close_to_golden(live(cuda(IDS)).logits.cpu().numpy())
+    live.close()
+    return f"bytes of weights, of device memory: {copied[1]}; with --weights none {copied[0]}"
 
 
 @check
@@ -333,13 +358,12 @@ def overheads(model):
 
 
 def main():
-    none = sys.argv[2] if len(sys.argv) > 2 else None
     model = farrier.load(sys.argv[1], "cuda")
     print(f"{model} ({model.target}), {torch.cuda.get_device_name()}, torch {torch.__version__}")
     failed = 0
     for body in CHECKS:
         try:
-            note = body(model, none)
+            note = body(model, sys.argv[2:])
             print(f"ok    {body.__name__}" + ("" if note is None else f": {note}"), flush=True)
         except Exception:
             failed += 1

@@ -48,6 +48,11 @@ describe.skipIf(missing !== null)(
           cache: { kind: "paged", pageSize: 8, tokens: 64 },
         }),
         "gpt2-none": await bundleOf(gpt2, { dtype: "f32", weights: { kind: "none" } }),
+        "gpt2-live": await bundleOf(gpt2, { dtype: "f32", weights: { kind: "live" } }),
+        "llama-live": await bundleOf(fixture("llama", "hf"), {
+          dtype: "f32",
+          weights: { kind: "live" },
+        }),
         scale: writeBundle(join(directory, "scale"), scaleBundle(["cpu", "sm_80"])),
         "scale-none": writeBundle(
           join(directory, "scale-none"),

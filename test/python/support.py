@@ -15,7 +15,7 @@ import numpy as np  # noqa: E402
 FIXTURES = os.path.join(ROOT, "test", "fixtures", "models")
 BUNDLES = json.loads(os.environ.get("FARRIER_TEST_BUNDLES", "{}"))
 
-NUMPY = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "I32": np.int32, "BOOL": np.bool_}
+NUMPY = {"BF16": np.uint16, "F32": np.float32, "F64": np.float64, "I64": np.int64, "I32": np.int32, "BOOL": np.bool_}
 
 
 def bundle(name):

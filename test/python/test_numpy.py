@@ -127,6 +127,29 @@ class Gpt2(Case):
             mine["transformer.wpe.weight"][:] = 0
             self.assertGreater(np.abs(model(self.ids).logits - wanted).max(), 1e-3)
 
+    def test_copies_nothing_of_weights_that_stay_live(self):
+        weights = safetensors("gpt2", "hf", "model.safetensors")
+        self.fails("E_WEIGHTS", "has no values", lambda: farrier.load(bundle("gpt2-live")))
+        mine = {name: tensor.copy() for name, tensor in weights.items()}
+        with farrier.load(bundle("gpt2-live"), weights=mine) as model:
+            self.assertEqual(model.weight_bytes, 0)
+            wanted = model(self.ids).logits
+            self.assertLessEqual(rel_rms(wanted, self.golden["logits"]), 2e-6)
+            for name, tensor in mine.items():
+                tensor *= 1.5
+                self.assertGreater(np.abs(model(self.ids).logits - wanted).max(), 0, name)
+                tensor[...] = weights[name]
+            self.assertTrue(np.array_equal(model(self.ids).logits, wanted))
+
+    def test_widens_weights_that_stay_live_as_it_reads_them(self):
+        """bf16 tensors in a model that computes in f32."""
+        golden = safetensors("llama", "golden-hf.safetensors")
+        weights = safetensors("llama", "hf", "model.safetensors")
+        with farrier.load(bundle("llama-live"), weights=weights) as model:
+            self.assertLess(model.weight_bytes, 1 << 14)  # tables of angles
+            logits = model(np.array(golden["input_ids"], np.int64)).logits
+            self.assertLessEqual(rel_rms(logits, golden["logits"]), 2e-6)
+
     def test_refuses_weights_that_do_not_fit(self):
         weights = safetensors("gpt2", "hf", "model.safetensors")
         none = bundle("gpt2-none")

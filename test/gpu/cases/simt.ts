@@ -666,6 +666,8 @@ interface GemmOptions {
   readonly symbolic?: boolean;
   readonly a?: "plain" | "bf16" | "gather" | "transposed" | "norm" | "rms";
   readonly b?: "packed" | "nk" | "kn";
+  /** As B is stored; it is multiplied in f32. */
+  readonly stored?: "f32" | "bf16";
   readonly batch?: number;
   readonly epilogue?: "plain" | "gelu" | "gate" | "qkv";
   readonly out?: "f32" | "bf16";
@@ -796,9 +798,10 @@ function gemmParts(o: GemmOptions): GemmParts {
       ? row(z === null ? n : row(z, int(o.n), n), int(o.k), k)
       : row(z === null ? k : row(z, int(o.k), k), int(o.n), n);
   const packed = (o.b ?? "packed") === "packed";
+  const stored = o.stored ?? "f32";
   const weight = read(
     "w",
-    "f32",
+    stored,
     packed ? packedElements(layout, int(o.k), int(o.n * group)) : int((o.batch ?? 1) * o.k * o.n),
   );
   const desc: GemmDesc = {
@@ -819,7 +822,7 @@ function gemmParts(o: GemmOptions): GemmParts {
     stores: output.stores,
     b: packed
       ? { kind: "packed", operand: "w" }
-      : { kind: "strided", value: load("w", offset, "f32") },
+      : { kind: "strided", value: cast(load("w", offset, stored), "f32") },
     operands: [
       ...input.operands.filter((each) => each !== status),
       weight,
@@ -846,7 +849,7 @@ function gemmParts(o: GemmOptions): GemmParts {
 
 export function gemmCases(o: GemmOptions): GpuCase[] {
   const { desc, inputs } = gemmParts(o);
-  const label = `${o.m}x${o.n}x${o.k} ${o.a ?? "plain"} ${o.b ?? "packed"} ${o.epilogue ?? "plain"} ${o.out ?? "f32"}${o.batch === undefined ? "" : ` batch ${o.batch}`}${o.symbolic === true ? " symbolic" : ""}`;
+  const label = `${o.m}x${o.n}x${o.k} ${o.a ?? "plain"} ${o.b ?? "packed"}${o.stored === undefined ? "" : ` ${o.stored}`} ${o.epilogue ?? "plain"} ${o.out ?? "f32"}${o.batch === undefined ? "" : ` batch ${o.batch}`}${o.symbolic === true ? " symbolic" : ""}`;
   const used = Object.fromEntries(
     desc.operands
       .filter(({ access }) => access !== "write")
@@ -882,6 +885,8 @@ const allGemmCases = (): GpuCase[] =>
       { m: 17, n: 64, k: 40, configs: "all", a: "bf16", epilogue: "gelu", out: "bf16" },
       { m: 17, n: 64, k: 40, configs: "all", a: "gather" },
       { m: 18, n: 64, k: 40, configs: "all", a: "transposed", b: "nk" },
+      { m: 18, n: 66, k: 40, configs: "all", b: "nk", stored: "bf16" },
+      { m: 18, n: 66, k: 43, configs: "all", b: "kn", stored: "bf16" },
       { m: 3, n: 40, k: 1100, a: "norm" },
       { m: 4, n: 40, k: 63, a: "norm", configs: "all" },
       { m: 512, n: 768, k: 768 },
