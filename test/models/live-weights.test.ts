@@ -6,7 +6,7 @@ import { packageRoot } from "../../compiler/version.js";
 import { fixture } from "../support.js";
 
 const live = { kind: "live" } as const;
-const target = ["cpu", "sm_80", "sm_90"];
+const target = ["cpu", "sm_80", "sm_90", "sm_90a"];
 const published = (name: string): string =>
   path.join(packageRoot(), "bench", "gpu", "models", name);
 
