@@ -3,7 +3,7 @@ import type { OperatorReport } from "../compiler/bundle/report-operators.js";
 import type { LaunchProfile, Measured } from "../compiler/cli/profile/measured.js";
 
 const launch = (number: number, of: Partial<LaunchProfile>): LaunchProfile => ({
-  ...{ number, family: "map", symbol: "map_1", config: "", computes: `add: layers.${number}` },
+  ...{ number, family: "map", symbol: "map_1", computes: `add: layers.${number}` },
   ...{ prologue: [], epilogue: [], ms: 0.002, share: 0, floorMs: 0.001, holds: "memory" },
   ...{ read: 4000, written: 460, operations: 0, dtype: null },
   ...of,

@@ -50,6 +50,8 @@ export interface AssembledTarget {
   /** Kernel texts by path below the bundle. */
   readonly files: ReadonlyMap<string, string>;
   readonly kernels: readonly RenderedKernel[];
+  /** By entry: what each of its plans was made from. */
+  readonly planned: Readonly<Record<string, readonly Partition[]>>;
 }
 
 /** Bytes for the largest shapes, of a box if one is given. */
@@ -106,15 +108,18 @@ export class TargetAssembler {
       this.#weightIndex.set(steps.weight.buffer.id, this.#weightIndex.size);
     for (const steps of this.made.weights) this.#weights.push(this.#weightSpec(steps));
     const entries: Record<string, Plan[]> = {};
-    for (const { name, graph, boxes } of this.made.entries)
-      entries[name] = this.#joined(graph, boxes).map(({ box, partition }) =>
-        this.#plan(graph, partition, box),
-      );
+    const planned: Record<string, Partition[]> = {};
+    for (const { name, graph, boxes } of this.made.entries) {
+      const joined = this.#joined(graph, boxes);
+      entries[name] = joined.map(({ box, partition }) => this.#plan(graph, partition, box));
+      planned[name] = joined.map(({ partition }) => partition);
+    }
     const kernels = [...this.#kernels.values()];
     return {
       plans: { kernels: kernels.map((kernel) => kernel.entry), weights: this.#weights, entries },
       files: new Map(kernels.map((kernel) => [kernel.entry.file, kernel.text])),
       kernels: kernels.map((kernel) => kernel.rendered),
+      planned,
     };
   }
 

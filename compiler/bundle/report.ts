@@ -74,10 +74,17 @@ export interface EntryReport {
   readonly kernels: readonly KernelReport[];
   /** What the launches compute, operator by operator. */
   readonly operators: readonly OperatorReport[];
+  /** The same of plans with other launches than that of the largest shapes, by their numbers. */
+  readonly others: readonly OtherPlans[];
   /** Every value that passes between kernels through memory, and why. */
   readonly values: readonly ValueReport[];
   /** Fusions that were tried and failed, equal ones once. */
   readonly refusals: readonly RefusalReport[];
+}
+
+/** Plans of an entry that share their launches, though not each kernel's configuration. */
+export interface OtherPlans extends Pick<EntryReport, "kernels" | "operators"> {
+  readonly plans: readonly number[];
 }
 
 /** One launch. */
@@ -184,7 +191,8 @@ function targetReport(
           before: before === null ? null : temporaryBytes(before),
           least: least.get(name)!,
         },
-        ...kernelReports(graph, own, made, name),
+        ...launchReports(graph, own, made, name, plans.entries[name]!.length - 1),
+        others: otherPlans(graph, own, made, name),
         values: valueReports(own),
         refusals: refusalReports(own.refusals),
       };
@@ -202,15 +210,30 @@ function unfused(graph: Graph, options: PartitionOptions): readonly PlannedKerne
   }
 }
 
-function kernelReports(
+function otherPlans(
+  graph: Graph,
+  largest: Partition,
+  made: ReportSource["targets"][number],
+  entry: string,
+): OtherPlans[] {
+  const planned = made.planned[entry]!;
+  return [...new Set(planned)].flatMap((each) => {
+    if (each === largest) return [];
+    const plans = planned.flatMap((one, number) => (one === each ? [number] : []));
+    return [{ plans, ...launchReports(graph, each, made, entry, plans[0]!) }];
+  });
+}
+
+function launchReports(
   graph: Graph,
   { kernels }: Partition,
   { plans, kernels: rendered }: ReportSource["targets"][number],
   entry: string,
+  plan: number,
 ): Pick<EntryReport, "kernels" | "operators"> {
   const weights = weightNodes(topological(graph));
   const names = new KernelNames(graph, weights, kernels);
-  const steps = plans.entries[entry]!.at(-1)!.steps;
+  const { steps } = plans.entries[entry]![plan]!;
   const computed: ReadonlySet<Node>[] = [];
   const reports = kernels.map((kernel, index): KernelReport => {
     const { computes, prologue, epilogue, nodes } = names.of(kernel);

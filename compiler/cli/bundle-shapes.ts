@@ -58,6 +58,20 @@ function isHostExpr(value: unknown, depth = 0): boolean {
 
 const size: Shape = { called: "size", accepts: isHostExpr };
 
+const floor = fields({
+  ...{ read: size, written: size, operations: size },
+  dtype: orNull("string"),
+});
+const launched = {
+  kernels: list(
+    fields({
+      ...{ family: "string", symbol: "string", computes: "string", floor },
+      ...{ prologue: names, epilogue: names },
+    }),
+  ),
+  operators: list(fields({ op: "string", inputs: list("number"), launches: list("number") })),
+};
+
 /** What `profile` reads of the report. */
 export const profileShape = fields({
   targets: list(
@@ -66,20 +80,8 @@ export const profileShape = fields({
       entries: list(
         fields({
           name: "string",
-          kernels: list(
-            fields({
-              ...{ family: "string", symbol: "string", config: "string", computes: "string" },
-              ...{ prologue: names, epilogue: names },
-              floor: fields({
-                ...{ read: size, written: size, operations: size },
-                dtype: orNull("string"),
-              }),
-            }),
-          ),
-          operators: list(
-            fields({ op: "string", inputs: list("number"), launches: list("number") }),
-          ),
-          values: list(fields({ writer: "number", readers: list("number"), bytes: "number" })),
+          ...launched,
+          others: list(fields({ plans: list("number"), ...launched })),
         }),
       ),
     }),

@@ -1,9 +1,9 @@
 import fs from "node:fs";
 import type { AddCommand } from "./main.js";
-import type { Model } from "../../runtime/node/index.js";
+import type { Model, Profile } from "../../runtime/node/index.js";
 import type { CompileOptions } from "../compile.js";
 import { FarrierError } from "../errors.js";
-import type { EntryReport, Report } from "../bundle/report.js";
+import type { EntryReport, OtherPlans, Report } from "../bundle/report.js";
 import { profileShape } from "./bundle-shapes.js";
 import { bundleJson, existing, isBundle, withModel } from "./open.js";
 import {
@@ -70,12 +70,12 @@ export const profileCommand: AddCommand = (program) => {
       : dimsToCompile(place, options, asked);
     const request = { place, device: raw.device, options: { ...options, dims }, output };
     await withModel(request, async (model) => {
-      const { measured, report } = await measure(model, asked, raw, output);
+      const { measured, operators } = await measure(model, asked, raw, output);
       output.event("profiled", { ...measured }, tableText(measured));
       if (raw.html === undefined) return;
       // Its libraries are loaded where a page is wanted only.
       const { pageOf } = await import("./profile/page/page.js");
-      fs.writeFileSync(raw.html, pageOf(measured, report));
+      fs.writeFileSync(raw.html, pageOf(measured, operators));
     });
   });
 };
@@ -85,7 +85,7 @@ async function measure(
   asked: Asked,
   { repeat, bandwidth, tflops }: Raw,
   output: Output,
-): Promise<{ measured: Measured; report: EntryReport }> {
+): Promise<{ measured: Measured; operators: EntryReport["operators"] }> {
   const decodes = model.entries.some(({ name }) => name === "decode");
   const entry = model.entry(asked.entry ?? (decodes ? "decode" : undefined));
   const sizes = sizesOf(model, entry, asked);
@@ -104,7 +104,8 @@ async function measure(
   try {
     const options = { entry: entry.name, repeat, ...(state !== undefined && { state }) };
     const profile = await model.profile(inputs, options);
-    const launches = launchesOf(profile, report.kernels, rates, {
+    const launched = launchedBy(report, profile);
+    const launches = launchesOf(profile, launched.kernels, rates, {
       ...sizes,
       ...means,
     });
@@ -125,7 +126,7 @@ async function measure(
       markMs: profile.markMs,
       launches,
     };
-    return { measured, report };
+    return { measured, operators: launched.operators };
   } finally {
     state?.close();
   }
@@ -151,11 +152,20 @@ function entryReport(model: Model, name: string): EntryReport {
   const report = bundleJson(model.path, "report.json", profileShape) as Report;
   const target = report.targets.find((each) => each.target === model.target);
   const found = target?.entries.find((each) => each.name === name);
-  const plans = model.description.plan.targets[model.target]?.entries[name];
-  if (found !== undefined && plans?.every(({ steps }) => steps.length === found.kernels.length))
-    return found;
-  throw new FarrierError("E_BUNDLE_FORMAT", "report.json is of another plan", {
-    file: model.path,
+  if (found !== undefined) return found;
+  throw otherReport(`it has no ${model.target} of entry ${name}`);
+}
+
+/** What the report says of the plan that ran. */
+function launchedBy(entry: EntryReport, { plan, steps }: Profile): OtherPlans {
+  const found = entry.others.find(({ plans }) => plans.includes(plan));
+  const launched = found ?? { ...entry, plans: [plan] };
+  if (launched.kernels.length === steps.length) return launched;
+  throw otherReport(`it has ${launched.kernels.length} launches, the plan ${steps.length}`);
+}
+
+const otherReport = (what: string): FarrierError =>
+  new FarrierError("E_BUNDLE_FORMAT", `the report is of another plan: ${what}`, {
+    file: "report.json",
     hint: "compile the model again",
   });
-}

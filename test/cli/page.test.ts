@@ -24,7 +24,7 @@ describe.skipIf(executablePath === undefined)(name, () => {
 
   beforeAll(async () => {
     const file = path.join(temporaryDirectory(), "profile.html");
-    const text = pageOf(measuredLayers(layers), { operators: operatorsOf(layers) });
+    const text = pageOf(measuredLayers(layers), operatorsOf(layers));
     fs.writeFileSync(file, text);
     browser = await chromium.launch({ executablePath: executablePath!, args: ["--no-sandbox"] });
     page = await browser.newPage();

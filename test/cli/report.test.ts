@@ -1,4 +1,6 @@
 /** What `report.json` says of graphs that are known, and of the fixtures. */
+import fs from "node:fs";
+import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { bundleReport, reportText, type Report } from "../../compiler/bundle/report.js";
 import { leastBytes } from "../../compiler/bundle/report-intermediates.js";
@@ -8,7 +10,7 @@ import * as ir from "../../compiler/ir/build.js";
 import { matmul } from "../../compiler/ir/build-anchor.js";
 import { GraphBuilder, type Graph, type Node } from "../../compiler/ir/graph.js";
 import { primitive } from "../../compiler/scalar/primitives.js";
-import { fixture } from "../support.js";
+import { fixture, temporaryDirectory } from "../support.js";
 
 const f32 = 4;
 
@@ -172,6 +174,27 @@ describe("operators of a fixture", () => {
       expect(launches.length).toBeGreaterThan(0);
       for (const launch of launches) expect(launch).toBeLessThan(entry.launches);
       for (const input of inputs) expect(input).toBeLessThan(number);
+    });
+  });
+
+  it("are told of every plan whose launches are others", async () => {
+    const directory = temporaryDirectory();
+    const config = JSON.parse(
+      fs.readFileSync(fixture("llama", "hf", "config.json"), "utf8"),
+    ) as object;
+    const wide = { hidden_size: 2048, num_hidden_layers: 1, intermediate_size: 8192, head_dim: 64 };
+    const long = { max_position_embeddings: 8192 };
+    fs.writeFileSync(
+      path.join(directory, "config.json"),
+      JSON.stringify({ ...config, ...wide, ...long }),
+    );
+    const lowered = await lower(directory, { target: ["sm_80"], weights: { kind: "none" } });
+    const entry = bundleReport(lowered).targets[0]!.entries.find(({ name }) => name === "main")!;
+    const plans = lowered.targets[0]!.plans.entries["main"]!;
+    expect(entry.others.length).toBeGreaterThan(0);
+    plans.forEach(({ steps }, number) => {
+      const { kernels } = entry.others.find((each) => each.plans.includes(number)) ?? entry;
+      expect(kernels).toHaveLength(steps.length);
     });
   });
 

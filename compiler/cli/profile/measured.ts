@@ -5,7 +5,7 @@ import { floorValue } from "../../plan/floor-expr.js";
 import type { Rates } from "./rates.js";
 
 /** Times are milliseconds, of one launch. */
-export interface LaunchProfile extends Omit<KernelReport, "writes" | "floor"> {
+export interface LaunchProfile extends Omit<KernelReport, "writes" | "floor" | "config"> {
   /** Its number in the plan. */
   readonly number: number;
   /** Without what a mark takes. */
@@ -53,7 +53,7 @@ export function launchesOf(
 ): LaunchProfile[] {
   const times = profile.steps.map(({ ms }) => Math.max(0, ms - profile.markMs));
   const all = times.reduce((sum, ms) => sum + ms, 0);
-  return kernels.map(({ writes: _, floor, ...kernel }, number) => {
+  return kernels.map(({ writes: _, config: __, floor, ...kernel }, number) => {
     const [read, written, operations] = [floor.read, floor.written, floor.operations].map((expr) =>
       floorValue(expr, names),
     ) as [number, number, number];
@@ -63,6 +63,8 @@ export function launchesOf(
     const ms = times[number] ?? 0;
     return {
       ...kernel,
+      // Plans of the same launches may have other kernels.
+      symbol: profile.steps[number]?.kernel ?? kernel.symbol,
       number,
       ms,
       share: all === 0 ? 0 : ms / all,

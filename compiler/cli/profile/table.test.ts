@@ -39,7 +39,7 @@ describe("floors of launches", () => {
   const floor = { read: ["mul", "rows", 1000], written: 0, operations: 0, dtype: null } as const;
   const profile = {
     ...{ plan: 0, workspaceBytes: 0, runMs: 1, markMs: 0.25 },
-    steps: [0.1, 1.25].map((ms) => ({ label: "", kernel: "", family: "", ms })),
+    steps: [0.1, 1.25].map((ms) => ({ label: "", kernel: "s", family: "", ms })),
   };
 
   it("are of memory or of arithmetic, whichever takes longer; marks are taken off times", () => {

@@ -11,7 +11,7 @@ import { roofline } from "./roofline.js";
 import { el, ofLaunches, type Markup } from "./svg.js";
 import { timeline } from "./timeline.js";
 
-export function pageOf(measured: Measured, { operators }: Pick<EntryReport, "operators">): string {
+export function pageOf(measured: Measured, operators: EntryReport["operators"]): string {
   const rows = rowsOf(measured.launches);
   const kinds = measured.launches.map(({ number }) =>
     String(rows.findIndex(({ launches }) => launches.some((each) => each.number === number))),
