@@ -188,7 +188,10 @@ describe("operators of a fixture", () => {
       path.join(directory, "config.json"),
       JSON.stringify({ ...config, ...wide, ...long }),
     );
-    const lowered = await lower(directory, { target: ["sm_80"], weights: { kind: "none" } });
+    const lowered = await lower(directory, {
+      ...{ target: ["sm_80"], weights: { kind: "none" } },
+      dims: { batch: [1, 1], seq: [1, 4096] },
+    });
     const entry = bundleReport(lowered).targets[0]!.entries.find(({ name }) => name === "main")!;
     const plans = lowered.targets[0]!.plans.entries["main"]!;
     expect(entry.others.length).toBeGreaterThan(0);
