@@ -7,6 +7,7 @@ import { doctorCommand } from "./doctor.js";
 import { explainCommand } from "./explain.js";
 import { generateCommand } from "./generate.js";
 import { inspectCommand } from "./inspect.js";
+import { kitCommand } from "./kit.js";
 import { Output } from "./output.js";
 import { profileCommand } from "./profile.js";
 import { runCommand } from "./run.js";
@@ -26,11 +27,12 @@ const commands: readonly AddCommand[] = [
   explainCommand,
   inspectCommand,
   warmCommand,
+  kitCommand,
   doctorCommand,
 ];
 
 /** Later commands, refused by name so that nobody takes them for a typing error. */
-const later = ["tune", "kit"];
+const later = ["tune"];
 
 export async function main(argv: readonly string[]): Promise<number> {
   let status: number = exitStatus.ok;

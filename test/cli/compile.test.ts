@@ -290,7 +290,6 @@ describe("the command itself", () => {
     ["tune x", 3],
     ["profile x", 3],
     ["warm x", 2],
-    ["kit", 3],
     ["doctor", 0],
   ])("farrier %s exits with %i", async (line, status) => {
     expect((await farrier(...line.split(" "))).status).toBe(status);
