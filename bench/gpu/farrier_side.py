@@ -23,23 +23,25 @@ import farrier  # noqa: E402
 from hugging_face import CONFIGS  # noqa: E402
 
 BUCKETS = {"batch": (1, 16, 64), "seq": (1, 16, 128, 512, 1024, 4096)}
+TARGETS = "sm_80,sm_90,sm_90a"
+WEIGHTS = {"farrier": "none", "farrier, live weights": "live"}
+"""What is timed as a recorded graph, and the bundle's `--weights`."""
 
 
-def bundle(row, folder, options=()):
+def bundle(row, folder, weights):
     """Compiles what the row needs. Its path, seconds that the process took, bytes."""
-    path = os.path.join(folder, row.name.replace(" ", "-") + ".farrier")
+    path = os.path.join(folder, f"{row.name} {weights}.farrier")
     start = time.perf_counter()
-    if not os.path.exists(path):
-        dims = {"batch": row.batch, "seq": row.capacity}
-        command = ["node", os.path.join(ROOT, "bin", "farrier.js"), "compile", os.path.join(CONFIGS, row.model)]
-        command += ["--target", "sm_80,sm_90", "--weights", "none", "-o", path, *options]
-        for name, most in dims.items():
-            ends = [end for end in BUCKETS[name] if end < most]
-            command += ["--dim", f"{name}=1..{most}"]
-            command += ["--buckets", f"{name}={','.join(map(str, ends))}"] if ends else []
-        subprocess.run(command, check=True, capture_output=True, text=True)
+    command = ["node", os.path.join(ROOT, "bin", "farrier.js"), "compile", os.path.join(CONFIGS, row.model)]
+    command += ["--target", TARGETS, "--weights", weights, "-o", path]
+    for name, most in {"batch": row.batch, "seq": row.capacity}.items():
+        ends = [end for end in BUCKETS[name] if end < most]
+        command += ["--dim", f"{name}=1..{most}"]
+        command += ["--buckets", f"{name}={','.join(map(str, ends))}"] if ends else []
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    taken = time.perf_counter() - start
     size = sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(path) for name in names)
-    return {"path": path, "compile_s": time.perf_counter() - start, "bytes": size}
+    return {"path": path, "compile_s": taken, "bytes": size}
 
 
 def empty_driver_cache():
@@ -56,32 +58,52 @@ def loaded(path, live):
     return model, time.perf_counter() - start
 
 
-def side(case, path):
-    """Calls by name, each of which returns what a peer's step returns; and what was made for them."""
-    row = case.row
-    empty_driver_cache()
-    first, cold = loaded(path, case.model)
-    first.close()
-    model, warm = loaded(path, case.model)
-    made = {"load_s": {"cold": cold, "warm": warm}, "derived_bytes": model.weight_bytes}
-    if row.work == "encode":
-        entry, arguments, state = model.entry("main"), {"input_ids": case.ids}, None
-        result = lambda out: (out.last_hidden_state, None)
-    else:
-        entry, state = model.entry(row.work), model.create_state("torch")
-        held = row.tokens if row.work == "decode" else 0
-        lengths = torch.full((row.batch,), held, dtype=torch.int32, device="cuda")
-        arguments = {"input_ids": case.ids, "lengths": lengths}
-        result = lambda out: (out.logits[:, -1], out.next_ids)
-        for layer in range(len(case.caches)):
-            case.fill(layer, [state[f"cache.{layer}.{kind}"] for kind in ("key", "value")])
-    recording = entry.record(**arguments, state=state)
-    plans = model.description.plan["targets"][model.target]["entries"][entry.name]
+def steps_of(model, row, entry):
+    """Kernel and label of each launch of the row's plan."""
+    plans = model.description.plan["targets"][model.target]
     sizes = {"batch": row.batch, "seq": row.tokens}
-    plan = next(p for p in plans if all(low <= sizes[n] <= high for n, (low, high) in p["box"].items()))
-    kernels = model.description.plan["targets"][model.target]["kernels"]
-    made["steps"] = [f"{kernels[step['kernel']]['symbol']} {step['label']}" for step in plan["steps"] if step["kind"] == "kernel"]
-    return {
-        "farrier": lambda: result(recording()),
-        "farrier, called": lambda: result(entry.run(arguments, state=state)),
-    }, made
+    inside = lambda box: all(low <= sizes[name] <= high for name, (low, high) in box.items())
+    plan = next(plan for plan in plans["entries"][entry.name] if inside(plan["box"]))
+    return [f"{plans['kernels'][step['kernel']]['symbol']} {step['label']}" for step in plan["steps"] if step["kind"] == "kernel"]
+
+
+class Sides:
+    """The row's calls, over one state and one set of inputs."""
+
+    def __init__(self, case):
+        self.case, self.state = case, None
+        row = case.row
+        self.arguments = {"input_ids": case.ids}
+        if row.work != "encode":
+            held = row.tokens if row.work == "decode" else 0
+            self.arguments["lengths"] = torch.full((row.batch,), held, dtype=torch.int32, device="cuda")
+
+    def _state(self, model):
+        if self.case.row.work == "encode":
+            return None
+        if self.state is None:
+            self.state = model.create_state("torch")
+            for layer in range(len(self.case.caches)):
+                self.case.fill(layer, [self.state[f"cache.{layer}.{kind}"] for kind in ("key", "value")])
+            return self.state
+        return model.create_state(arrays=list(self.state.arrays.values()))
+
+    def build(self, name, made):
+        """The call `name`, the entry's call besides; what was made for it is added to `made`."""
+        row = self.case.row
+        empty_driver_cache()
+        first, cold = loaded(made["path"], self.case.model)
+        first.close()
+        model, warm = loaded(made["path"], self.case.model)
+        entry, state = model.entry("main" if row.work == "encode" else row.work), self._state(model)
+        recording = entry.record(**self.arguments, state=state)
+        made |= {"load_s": {"cold": cold, "warm": warm}, "derived_bytes": model.weight_bytes, "target": model.target}
+        made["steps"] = steps_of(model, row, entry)
+        if row.work == "encode":
+            result = lambda out: (out.last_hidden_state, None)
+        else:
+            result = lambda out: (out.logits[:, -1], out.next_ids)
+        calls = {name: lambda: result(recording())}
+        if name == "farrier":
+            calls["farrier, called"] = lambda: result(entry.run(self.arguments, state=state))
+        return calls

@@ -15,6 +15,15 @@ interface Side {
   readonly launches: number;
 }
 
+interface Bundle {
+  readonly compile_s: number;
+  readonly bytes: number;
+  readonly load_s: { readonly cold: number; readonly warm: number };
+  /** Bytes of weights that binding makes. */
+  readonly derived_bytes: number;
+  readonly target: string;
+}
+
 interface Row {
   readonly name: string;
   readonly model: string;
@@ -25,12 +34,8 @@ interface Row {
   readonly floor: number;
   readonly failed: Readonly<Record<string, string>>;
   readonly sides: Readonly<Record<string, Side>>;
-  readonly bundle: {
-    readonly compile_s: number;
-    readonly bytes: number;
-    readonly load_s: { readonly cold: number; readonly warm: number };
-    readonly derived_bytes: number;
-  };
+  /** By the side that they are of. */
+  readonly bundles: Readonly<Record<string, Bundle>>;
 }
 
 interface Results {
@@ -44,8 +49,9 @@ interface Results {
   readonly rows: readonly Row[];
 }
 
-/** Seconds from the start of a process until its first and its second id. */
+/** Seconds from the start of a process. */
 interface Marks {
+  readonly imported?: number;
   readonly loaded?: number;
   readonly first: number;
   readonly second?: number;
@@ -92,6 +98,7 @@ const columns: readonly (readonly [string, (row: Row, own: Side) => string])[] =
   ["floor", ({ floor }) => short(floor)],
   ["farrier", (_, { us }) => short(us)],
   ["of the floor", ({ floor }, { us }) => `${Math.round((100 * floor) / us)} %`],
+  ["live weights", ({ sides }) => time(sides["farrier, live weights"])],
   ["as a call", ({ sides }) => short(sides["farrier, called"]?.us ?? NaN)],
   ["eager", (row) => time(eagerOf(row))],
   ["eager's kernels, one graph", ({ sides }) => time(sides["eager's kernels in a graph"])],
@@ -135,8 +142,12 @@ function means(): string[] {
 }
 
 function bundles(): string[] {
-  const rows = [...latest.values()].map(({ row: { name, bundle, sides } }) => [
-    name,
+  const made = [...latest.values()].flatMap(({ row: { name, bundles: each, sides } }) =>
+    Object.entries(each).map(([side, bundle]) => ({ name, side, bundle, sides })),
+  );
+  const rows = made.map(({ name, side, bundle, sides }) => [
+    name + side.replace("farrier", ""),
+    bundle.target,
     (bundle.bytes / 1e6).toFixed(1),
     bundle.compile_s.toFixed(1),
     `${bundle.load_s.cold.toFixed(1)} / ${bundle.load_s.warm.toFixed(1)}`,
@@ -163,13 +174,13 @@ function bundles(): string[] {
 
 function start(file: string): string[] {
   const { model, prompt, commit, date, rows } = read(file) as Start;
-  const each = ({ loaded, first, second }: Marks): string =>
-    [loaded, first, second].map((s) => s?.toFixed(2) ?? "–").join(" / ");
+  const each = ({ imported, loaded, first, second }: Marks): string =>
+    [imported, loaded, first, second].map((s) => s?.toFixed(2) ?? "–").join(" / ");
   return [
     "",
     `### From the start of a process, ${model}, a prompt of ${prompt}`,
     "",
-    `Seconds until the weights are there / the first id / the second. ${date}, farrier ${commit}, \`${fromRoot(file)}\`.`,
+    `Seconds until everything is imported / the weights are there / the first id / the second. ${date}, farrier ${commit}, \`${fromRoot(file)}\`.`,
     "",
     ...table(
       ["", "cold", "warm"],

@@ -2,7 +2,7 @@
 """
 Whole passes of models beside Hugging Face's, on one GPU, through the Python package.
 
-  python3 bench/gpu/models.py --out RESULT.json --commit ID --date DAY [--only TEXT,…] [--sides TEXT,…] [--seconds N]
+  python3 bench/gpu/models.py --out RESULT.json --commit ID --date DAY [--only TEXT,…] [--sides NAME:…] [--seconds N]
 
 Each model is built by transformers with random weights; farrier compiles its config.json and is bound to
 that model's own tensors, so that both compute the same function. A side is timed only if its result, for
@@ -96,20 +96,34 @@ def by_name(kernels):
     return dict(sorted(found.items(), key=lambda each: -each[1][1]))
 
 
+def is_wanted(name, options):
+    return options.sides == "" or name in options.sides.split(":")
+
+
+def ours(row, options):
+    """Live weights are timed where steps are: it is there that launches count."""
+    names = farrier_side.WEIGHTS if row.work == "decode" else ["farrier"]
+    return [name for name in names if is_wanted(name, options)]
+
+
+def peers(row, options):
+    return [name for name in hugging_face.SIDES[row.work] if is_wanted(name, options)]
+
+
 def sides_of(case, options, made, failed):
     """Yields the row's sides, built one after the other."""
-    wanted = lambda name: any(text in name for text in options.sides.split(","))
-    if wanted("farrier"):
-        steps, own = farrier_side.side(case, made["path"])
-        made |= own
-        for name, step in steps.items():
-            yield Side(name, step, lambda: None)
-    for name, build in hugging_face.SIDES[case.row.work].items():
-        if wanted(name):
-            try:
-                yield Side(name, *build(case))
-            except Exception as problem:
-                failed[name] = str(problem)[:300]
+    own = farrier_side.Sides(case)
+    for name, bundle in made.items():
+        try:
+            for call, step in own.build(name, bundle).items():
+                yield Side(call, step, lambda: None)
+        except Exception as problem:
+            failed[name] = str(problem)[:300]
+    for name in peers(case.row, options):
+        try:
+            yield Side(name, *hugging_face.SIDES[case.row.work][name](case))
+        except Exception as problem:
+            failed[name] = str(problem)[:300]
 
 
 def measure(row, model, made, options):
@@ -137,8 +151,8 @@ def measure(row, model, made, options):
             "us": round(statistics.median(side.windows), 2), "windows": [round(t, 2) for t in side.windows],
             "error": side.error, "first_s": round(side.first_s, 3), "launches": len(kernels),
             "kernels_us": round(sum(t for _, t in kernels), 2),
-            "kernels": kernels if side.name == "farrier" else by_name(kernels)}
-    result["bundle"] = {key: value for key, value in made.items() if key != "path"}
+            "kernels": kernels if side.name in farrier_side.WEIGHTS else by_name(kernels)}
+    result["bundles"] = {name: {key: value for key, value in each.items() if key != "path"} for name, each in made.items()}
     return result
 
 
@@ -154,9 +168,7 @@ def summary(result):
 def alone(row, options):
     """Each side in a process of its own; their results put together."""
     whole = None
-    for name in ["farrier", *hugging_face.SIDES[row.work]]:
-        if not any(text in name for text in options.sides.split(",")):
-            continue
+    for name in [*ours(row, options), *peers(row, options)]:
         with tempfile.TemporaryDirectory() as folder:
             out = os.path.join(folder, "one.json")
             command = [sys.executable, __file__, "--out", out, "--only", row.name, "--sides", name, "--inside"]
@@ -171,7 +183,7 @@ def alone(row, options):
         else:
             whole["sides"] |= found["sides"]
             whole["failed"] |= found["failed"]
-            whole["bundle"] |= found["bundle"]
+            whole["bundles"] |= found["bundles"]
     return whole
 
 
@@ -181,7 +193,7 @@ def main():
     parser.add_argument("--commit", default="")
     parser.add_argument("--date", default="")
     parser.add_argument("--only", default="")
-    parser.add_argument("--sides", default="")
+    parser.add_argument("--sides", default="", help="names, colons between; default all")
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--inside", action="store_true", help="a row that wants the memory to itself is given it")
     options = parser.parse_args()
@@ -198,7 +210,8 @@ def main():
     model, loaded = None, None
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(8) as pool, torch.no_grad():
         apart = lambda row: row.alone and not options.inside
-        bundles = {row.name: pool.submit(farrier_side.bundle, row, folder) for row in rows if not apart(row)}
+        compiled = lambda row, name: pool.submit(farrier_side.bundle, row, folder, farrier_side.WEIGHTS[name])
+        bundles = {row.name: {name: compiled(row, name) for name in ours(row, options)} for row in rows if not apart(row)}
         for row in rows:
             if time.monotonic() - start > options.seconds:
                 print(f"{row.name}: no time left", flush=True)
@@ -214,7 +227,7 @@ def main():
                         model, loaded = None, row.model
                         gc.collect()
                         model = hugging_face.build(row.model, row.work)
-                    result = measure(row, model, bundles[row.name].result(), options)
+                    result = measure(row, model, {name: each.result() for name, each in bundles[row.name].items()}, options)
             except Exception as problem:
                 print(f"{row.name}: {type(problem).__name__} {problem}"[:500], flush=True)
                 print(traceback.format_exc()[-1500:], flush=True)
