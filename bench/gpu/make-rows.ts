@@ -76,7 +76,7 @@ interface Choice {
 }
 
 /** How many tiles other than the model's first choice a row is timed with. */
-const otherTiles = 6;
+const otherTiles = 14;
 
 /** The model's choice first; then the best of other tiles. */
 function choicesOf<F extends KernelDesc["family"], C extends object>(
@@ -120,7 +120,7 @@ function choices(desc: KernelDesc): Choice[] {
       ...choicesOf(
         sm80MmaAttention,
         desc,
-        ({ tilesM, warpsM, warpsK, bn }) => `${tilesM}x${warpsM}x${warpsK}x${bn}`,
+        ({ tilesM, warpsM, warpsK, bn, stages }) => `${tilesM}x${warpsM}x${warpsK}x${bn}x${stages}`,
       ),
       chosen("sm_80", desc, oldest),
     ];

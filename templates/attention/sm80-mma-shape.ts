@@ -170,6 +170,9 @@ function* configurations(
           }
 }
 
+/** Cycles from a request to its data, where all multiprocessors ask at once. */
+const requested = 1500;
+
 /** Estimated cycles of the slowest multiprocessor. */
 function estimate(desc: AttentionDesc, shape: AttentionShape): number {
   const { extents } = desc;
@@ -198,7 +201,10 @@ function estimate(desc: AttentionDesc, shape: AttentionShape): number {
   const flight = resident * (config.stages - 1) * shape.stageBytes;
   const moving = (rounds * steps * config.bn * depth * 2) / Math.min(20, flight / 1000);
   const ending = (bm * shape.width * 8 * config.warpsK) / 128 + 1500;
-  return Math.max(computing, moving) + rounds * ending;
+  if (!config.split) return Math.max(computing, moving) + rounds * ending;
+  // A part is short: what is asked for is waited for and multiplied, in turn.
+  const waits = Math.ceil(rounds / resident) * Math.ceil(steps / (config.stages - 1));
+  return computing + moving + (waits * requested) / resident + rounds * ending;
 }
 
 export function attentionCandidates(
