@@ -1,5 +1,5 @@
 /**
- * Dependent launches: where a kernel's text waits for the kernel before it, and lets the next begin.
+ * Dependent launches: where a kernel's text waits for the kernel before it.
  * See `docs/adr/0008-dependent-launches.md`.
  */
 import { checkOperands } from "./verify/check-operands.js";
@@ -12,10 +12,11 @@ import { Values } from "./verify/values.js";
 import { ptx } from "./instructions.js";
 
 /**
- * `text` with the two instructions of a dependent launch. It waits as late as its straight-line
+ * `text` with the instruction of a dependent launch. It waits as late as its straight-line
  * beginning allows: what it reads of weights, and all that it works out before, overlaps with the end
- * of the kernel before. Then the next one may begin: earlier, its blocks would only take room from
- * those of the kernel before. A text that the verifier will refuse is left as it is.
+ * of the kernel before. The next one begins as this one's blocks end: earlier, its blocks would take
+ * the multiprocessors that have room rather than one each. A text that the verifier will refuse is left
+ * as it is.
  */
 export function dependentText(text: string, options: VerifyOptions): string {
   const problems = new Problems();
@@ -38,6 +39,6 @@ export function dependentText(text: string, options: VerifyOptions): string {
     if (!(param?.kind === "pointer" && param.weight === true)) waitLine = line;
   });
   const lines = text.split("\n");
-  lines.splice(waitLine - 1, 0, `  ${ptx.dependencyWait}`, `  ${ptx.dependencyLaunch}`);
+  lines.splice(waitLine - 1, 0, `  ${ptx.dependencyWait}`);
   return lines.join("\n");
 }

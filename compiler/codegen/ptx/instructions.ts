@@ -236,7 +236,6 @@ export const ptx = {
   barrierOf: (id: number, threads: number) => `bar.sync ${id}, ${threads};`,
   /** Ends the kernel as a failed one. */
   trap: "trap;",
-  dependencyLaunch: "griddepcontrol.launch_dependents;",
   dependencyWait: "griddepcontrol.wait;",
   warpBarrier: "bar.warp.sync 0xffffffff;",
   shuffleUp: "shfl.sync.up.b32",
