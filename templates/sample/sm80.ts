@@ -12,10 +12,13 @@ import type { Expr } from "../../compiler/scalar/expr.js";
 import { convertRegister } from "../../compiler/codegen/ptx/arithmetic.js";
 import { address, type Block, type Value } from "../../compiler/codegen/ptx/builder.js";
 import { Scope, fits32 } from "../../compiler/codegen/ptx/expr.js";
+import { alignmentOf } from "../../compiler/codegen/affine.js";
 import { extentValue } from "../../compiler/codegen/ptx/geometry.js";
 import { binaryInstruction, ptx } from "../../compiler/codegen/ptx/instructions.js";
 import { PtxKernel, sharedSymbol } from "../../compiler/codegen/ptx/kernel.js";
 import { emitStores } from "../../compiler/codegen/ptx/memory.js";
+import { integer } from "../../compiler/codegen/ptx/mma.js";
+import { both } from "../../compiler/codegen/ptx/mma-copy.js";
 import {
   type BlockSlots,
   blockReduce,
@@ -31,6 +34,8 @@ export interface Sm80SampleConfig {
 }
 
 const warp = 32;
+/** Neighbours that a thread has at each step of a walk: enough for a load of 16 bytes. */
+const lanes = 8;
 const bins = 2048;
 const binsOfLane = bins / warp;
 /** Shared memory: bins, one slot of 8 bytes for each warp and reduction, what the first warp found. */
@@ -49,6 +54,8 @@ function candidates(desc: SampleDesc): readonly Sm80SampleConfig[] {
 
 /** Registers that the skeleton names. */
 interface Registers {
+  /** Where a thread's walk begins, and where it is. */
+  readonly start: Value;
   readonly at: Value;
   readonly extent: Value;
   readonly least: Value;
@@ -96,6 +103,7 @@ class SampleKernel {
       return [base, { base, warps: threads / warp, warp: own, first, lane }] as const;
     });
     this.#names = {
+      start: b.into(this.kernel.entry, () => integer(b, "mul", this.#thread, lanes)),
       at: b.reg("s32"),
       extent: b.into(this.kernel.entry, () =>
         b.inRegister(extentValue(this.#row, desc.choices, "s32")),
@@ -120,10 +128,20 @@ class SampleKernel {
     return made;
   }
 
-  /** The element at `at`, in the text of a walk. */
-  #element(name: string): Scope {
+  /** The elements from `at` on, in the text of a walk. */
+  #elements(name: string): Scope {
     const block = this.text(name);
-    return this.#row.child({ block }).bind(this.#desc.index, this.#names.at);
+    const b = this.#b;
+    const { at, extent } = this.#names;
+    const whole = alignmentOf(this.#desc.choices, lanes) === lanes;
+    const inside = (lane: number): Value =>
+      b.op(ptx.setp("lt", "s32"), "pred", integer(b, "add", at, lane), extent);
+    const guard = whole
+      ? null
+      : b.into(block, () => Array.from({ length: lanes }, (_, i) => inside(i)));
+    return this.#row
+      .child({ block, lanes, guard })
+      .bind(this.#desc.index, at, { step: 1, multiple: lanes });
   }
 
   #reduction(name: keyof typeof reductions): BlockSlots {
@@ -162,19 +180,22 @@ class SampleKernel {
     });
   }
 
-  /** Counts an element whose upper bits are those of `least`. */
+  /** Counts the elements whose upper bits are those of `least`. */
   count(): void {
     const b = this.#b;
     const { least, shift, span } = this.#names;
-    const element = this.#element("counting");
-    const key = b.into(element.block, () => b.inRegister(element.value(this.#bodies.key)));
-    b.into(element.block, () => {
-      const differing = b.op("shr.u32", "u32", b.op("xor.b32", "u32", key, least), shift);
-      const inPrefix = b.op(ptx.setp("lt", "u32"), "pred", differing, span);
+    const elements = this.#elements("counting");
+    const keys = elements.values(this.#bodies.key);
+    b.into(elements.block, () => {
       const mask = b.op(binaryInstruction.sub.u32!, "u32", span, 1);
-      const digit = b.op("and.b32", "u32", b.op("shr.u32", "u32", key, shift), mask);
-      const place = b.op("mad.lo.s32", "s32", digit, 4, this.#shared);
-      b.lineIf(inPrefix, ptx.reduceShared("add", "u32"), address(place), 1);
+      keys.forEach((key, lane) => {
+        const differing = b.op("shr.u32", "u32", b.op("xor.b32", "u32", key, least), shift);
+        const inPrefix = b.op(ptx.setp("lt", "u32"), "pred", differing, span);
+        const digit = b.op("and.b32", "u32", b.op("shr.u32", "u32", key, shift), mask);
+        const place = b.op("mad.lo.s32", "s32", digit, 4, this.#shared);
+        const counted = both(b, inPrefix, elements.guardOf(lane));
+        b.lineIf(counted, ptx.reduceShared("add", "u32"), address(place), 1);
+      });
     });
   }
 
@@ -248,14 +269,17 @@ class SampleKernel {
     const { kind, begin, known = null, admits } = options;
     const partial = b.reg(options.type);
     b.into(this.text(`${name}Start`), () => b.line(ptx.move(partial.type), partial, begin));
-    for (const [step, value] of Object.entries(options.steps)) {
-      const element = this.#element(step);
-      if (known !== null) element.bind(top, known);
-      b.into(element.block, () => {
-        const admitted =
-          admits === undefined ? null : admits(b.inRegister(element.value(this.#bodies.key)));
-        const folded = combine(b, kind, partial, value(element));
-        b.lineIf(admitted, ptx.move(partial.type), partial, folded);
+    for (const [step, values] of Object.entries(options.steps)) {
+      const elements = this.#elements(step);
+      if (known !== null) elements.bind(top, known);
+      b.into(elements.block, () => {
+        const keys = admits === undefined ? null : elements.values(this.#bodies.key);
+        values(elements).forEach((value, lane) => {
+          const admitted = keys === null ? null : admits!(b.inRegister(keys[lane]!));
+          const folded = combine(b, kind, partial, value);
+          const taken = both(b, admitted, elements.guardOf(lane));
+          b.lineIf(taken, ptx.move(partial.type), partial, folded);
+        });
       });
     }
     return b.into(this.text(`${name}End`), () =>
@@ -275,7 +299,7 @@ class SampleKernel {
       type: "f32",
       kind: "max",
       begin: "0fFF800000",
-      steps: { topStep: (element) => element.value(this.#bodies.value) },
+      steps: { topStep: (elements) => elements.values(this.#bodies.value) },
     });
     b.into(this.text("topEnd"), () => b.assign(known, largest));
     const total = this.fold("total", {
@@ -283,7 +307,7 @@ class SampleKernel {
       kind: "sum",
       begin: "0f00000000",
       known,
-      steps: { totalStep: (element) => element.value(this.#bodies.weight) },
+      steps: { totalStep: (elements) => elements.values(this.#bodies.weight) },
       admits: (key) => this.notBelowLeast(key),
     });
     b.into(this.text("totalEnd"), () => b.line(binaryInstruction.mul.f32!, goal, mass, total));
@@ -293,20 +317,21 @@ class SampleKernel {
   best(): Value {
     const b = this.#b;
     // By score, and against the index.
-    const first = (element: Scope, order: Expr): Value => {
-      const score = b.inRegister(element.value(order));
-      const against = b.op("not.b32", "u32", this.#names.at);
-      const both = b.reg("u64");
-      b.raw(`mov.b64 ${both.text}, {${against.text}, ${score.text}};`);
-      return both;
-    };
+    const first = (elements: Scope, order: Expr): Value[] =>
+      elements.values(order).map((value, lane) => {
+        const score = b.inRegister(value);
+        const against = b.op("not.b32", "u32", integer(b, "add", this.#names.at, lane));
+        const pair = b.reg("u64");
+        b.raw(`mov.b64 ${pair.text}, {${against.text}, ${score.text}};`);
+        return pair;
+      });
     const best = this.fold("best", {
       type: "u64",
       kind: "max",
       begin: "0",
       steps: {
-        bestStep: (element) => first(element, this.#bodies.key),
-        noisyStep: (element) => first(element, this.#bodies.score),
+        bestStep: (elements) => first(elements, this.#bodies.key),
+        noisyStep: (elements) => first(elements, this.#bodies.score),
       },
       admits: (key) => this.notBelowLeast(key),
     });
@@ -328,7 +353,7 @@ class SampleKernel {
       kind: "sum",
       begin: "0f00000000",
       known,
-      steps: { aboveStep: (element) => element.value(this.#bodies.weight) },
+      steps: { aboveStep: (elements) => elements.values(this.#bodies.weight) },
       admits: (key) => b.op(ptx.setp("gt", "u32"), "pred", key, level),
     });
     return b.into(this.text("aboveEnd"), () => {
@@ -354,7 +379,7 @@ class SampleKernel {
     return {
       ...Object.fromEntries<string | string[]>([...texts, ...names]),
       thread: this.#thread.text,
-      step: this.#threads,
+      step: lanes * this.#threads,
     };
   }
 }
@@ -365,8 +390,8 @@ interface FoldOptions {
   readonly begin: string;
   /** The row's largest value, where weights are taken from it. */
   readonly known?: Value;
-  /** Texts of a walk's step: what an element brings. */
-  readonly steps: Readonly<Record<string, (element: Scope) => Value>>;
+  /** Texts of a walk's step: what each element brings. */
+  readonly steps: Readonly<Record<string, (elements: Scope) => readonly Value[]>>;
   readonly admits?: (key: Value) => Value;
 }
 
