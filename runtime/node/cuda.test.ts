@@ -334,7 +334,7 @@ describe.skipIf(missingAddon !== null)("a driver that fails", () => {
       expect(inject(`${name}:999`, true), name).toMatch(/^E_RT_DEVICE\|4\|/);
   });
 
-  it("is told apart from no driver, and from a bundle without code for the GPU", async () => {
+  it("is told apart from no driver, and from a bundle without code for the GPU (row 105)", async () => {
     const only = fresh(scaleBundle(["cpu"]));
     expect(inject("none:0", false, only)).toMatch(
       /^E_TARGET\|3\|E_TARGET: .*compiled for cpu, this GPU has compute capability 9.0/,

@@ -175,7 +175,7 @@ describe("places that cannot be written to", () => {
     expect(listed(directory)).toEqual(["file"]);
   });
 
-  it("a disk that is full: nothing is left behind", () => {
+  it("a disk that is full: nothing is left behind (row 120)", () => {
     const [directory, temporary] = [temporaryDirectory(), temporaryDirectory()];
     const argv = ["compile", llama, "-o", path.join(directory, "x"), ...gpu, "--json"];
     // A file may have 64 KiB: the weights have more.

@@ -1,5 +1,5 @@
 /**
- * Large inputs, each in a process of its own: refused or accepted within 10 s, and in no more
+ * Rows 54 and 91, and others at full size: large inputs, each in a process of its own: refused or accepted within 10 s, and in no more
  * memory than three times the file and 512 MiB. `FARRIER_LARGE=1` runs all of them, and all at full size.
  */
 import { spawnSync } from "node:child_process";

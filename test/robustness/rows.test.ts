@@ -11,7 +11,7 @@ import { FarrierError } from "../../compiler/errors.js";
 import { packageRoot } from "../../compiler/version.js";
 import { farrier, listed } from "../cli/support.js";
 import { Place, type Case } from "./case.js";
-import { elsewhere } from "./elsewhere.js";
+import { elsewhere, ofNothingYet } from "./elsewhere.js";
 import { directories } from "./directories.js";
 import { externalData } from "./external.js";
 import { graphs } from "./graphs.js";
@@ -99,9 +99,21 @@ describe.each(codes)("%s", (code) => {
 
 it("has every row, here or in a test that is named", () => {
   const here = new Set(cases.map(({ row }) => row));
-  const rows = Array.from({ length: 99 }, (_, i) => i + 1);
-  const missing = rows.filter((row) => !here.has(row) && !elsewhere.has(row));
+  const rows = Array.from({ length: 120 }, (_, i) => i + 1);
+  const missing = rows.filter(
+    (row) => !here.has(row) && !elsewhere.has(row) && !ofNothingYet.has(row),
+  );
   expect(missing).toEqual([]);
-  for (const [row, { file }] of elsewhere)
-    expect([row, fs.existsSync(path.join(packageRoot(), file))]).toEqual([row, true]);
+  for (const [row, { file }] of elsewhere) {
+    const text = fs.readFileSync(path.join(packageRoot(), file), "utf8");
+    const named = [...text.matchAll(/\brows? ((?:\d+(?:, | and )?)+)/gi)].flatMap(([, list]) =>
+      list!.match(/\d+/g)!,
+    );
+    expect([row, file, named.includes(String(row))]).toEqual([row, file, true]);
+  }
+});
+
+it("has no row of what does not exist once it does", async () => {
+  for (const { command } of ofNothingYet.values())
+    expect((await farrier(command, "x")).err).toContain("does not exist yet");
 });

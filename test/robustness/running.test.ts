@@ -1,4 +1,4 @@
-/** Rows 49 and 61: what only the data of a run can break. */
+/** Rows 49, 61 and 113: what only the data of a run can break. */
 import path from "node:path";
 import fs from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";

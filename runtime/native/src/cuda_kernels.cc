@@ -79,9 +79,13 @@ class CudaKernels final : public Kernels {
     if (shared > default_shared)
       device_.check(d.set_function_attribute(f.entry, cuda::max_dynamic_shared, static_cast<int>(kernel.shared_bytes)), "asking for shared memory");
     if (d.param_info != nullptr) {
+      constexpr cuda::Result beyond_the_last = 1;
       size_t offset = 0, size = 0;
-      f.parameters = 0;
-      while (f.parameters <= static_cast<int>(max_arguments) && d.param_info(f.entry, static_cast<size_t>(f.parameters), &offset, &size) == 0) f.parameters++;
+      for (f.parameters = 0; f.parameters <= static_cast<int>(max_arguments); f.parameters++) {
+        const cuda::Result found = d.param_info(f.entry, static_cast<size_t>(f.parameters), &offset, &size);
+        if (found == beyond_the_last) break;
+        device_.check(found, "asking for a kernel's parameters");
+      }
     }
     return f;
   }

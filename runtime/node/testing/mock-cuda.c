@@ -1,5 +1,6 @@
 // A stand-in for libcuda.so.1: device memory is host memory, kernels of testing/scale.ts run on the host, every call is
 // written to MOCK_CUDA_LOG. MOCK_CUDA_FAIL="cuLaunchKernel:700:2" makes the second such call fail with 700.
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,13 @@ typedef struct { Function* function; unsigned grid; uint64_t arguments[8]; CUdev
 typedef struct { Node nodes[64]; int count; } Graph;
 typedef struct { Graph* capture; } Stream;
 
+// What was made and not freed yet.
+typedef enum { CONTEXT, MEMORY, STREAM, CODE, LINK, GRAPH, EXECUTABLE, EVENT, KINDS } Kind;
+static atomic_int open_handles[KINDS];
+static _Thread_local int pushed;
+static void made(Kind kind) { open_handles[kind]++; }
+static void freed(Kind kind) { open_handles[kind]--; }
+
 static void say(const char* text) {
   const char* path = getenv("MOCK_CUDA_LOG");
   FILE* file = path ? fopen(path, "a") : NULL;
@@ -20,46 +28,75 @@ static void say(const char* text) {
   fclose(file);
 }
 
+static struct { const char* name; int count; } counted[64];
+static struct { char text[128], name[64]; int code, nth; } armed;
+
+static void arm(const char* fail) {
+  if (strcmp(fail, armed.text) == 0) return;
+  snprintf(armed.text, sizeof armed.text, "%s", fail);
+  armed.nth = 1;
+  if (sscanf(fail, "%63[^:]:%d:%d", armed.name, &armed.code, &armed.nth) < 2) armed.name[0] = 0;
+}
+
 static int call(const char* name, const char* detail) {
-  static char armed[128];
-  static int seen;
+  static atomic_flag busy = ATOMIC_FLAG_INIT;
   char line[256];
   snprintf(line, sizeof line, "%s %s", name, detail);
+  while (atomic_flag_test_and_set(&busy)) {}
   say(line);
+  int at = 0;
+  while (counted[at].name && strcmp(counted[at].name, name) != 0) at++;
+  counted[at].name = name;
+  counted[at].count++;
   const char* fail = getenv("MOCK_CUDA_FAIL");
-  if (!fail) return armed[0] = 0;
-  if (strcmp(fail, armed) != 0) { snprintf(armed, sizeof armed, "%s", fail); seen = 0; }
-  char wanted[64];
-  int code = 0, nth = 1;
-  if (sscanf(fail, "%63[^:]:%d:%d", wanted, &code, &nth) < 2 || strcmp(wanted, name) != 0) return 0;
-  return ++seen == nth ? code : 0;
+  arm(fail ? fail : "");
+  const int code = strcmp(armed.name, name) == 0 && --armed.nth == 0 ? armed.code : 0;
+  atomic_flag_clear(&busy);
+  return code;
 }
+
+// For testing/faults.c: calls by name, and what is left open, as text.
+void mock_calls(void (*tell)(const char* name, int count)) {
+  for (int i = 0; counted[i].name; i++) tell(counted[i].name, counted[i].count);
+}
+int mock_pushed(void) { return pushed; }
+const char* mock_left(void) {
+  static const char* const names[KINDS] = {"context", "memory", "stream", "code", "link", "graph", "executable", "event"};
+  static char text[256];
+  text[0] = 0;
+  for (int i = 0; i < KINDS; i++)
+    if (open_handles[i]) snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s=%d", text[0] ? " " : "", names[i], open_handles[i]);
+  return text;
+}
+
 #define CALL(name) do { int r_ = call(name, ""); if (r_) return r_; } while (0)
 
 CUresult cuGetErrorName(CUresult e, const char** s) { *s = e == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS" : "CUDA_ERROR_MOCK"; return 0; }
 CUresult cuGetErrorString(CUresult e, const char** s) { (void)e; *s = "injected"; return 0; }
 CUresult cuInit(unsigned f) { (void)f; CALL("cuInit"); return 0; }
-CUresult cuDriverGetVersion(int* v) { *v = 12040; return 0; }
+CUresult cuDriverGetVersion(int* v) { CALL("cuDriverGetVersion"); *v = 12040; return 0; }
 CUresult cuDeviceGetCount(int* n) { CALL("cuDeviceGetCount"); *n = 1; return 0; }
-CUresult cuDeviceGet(int* d, int i) { *d = i; return 0; }
-CUresult cuDeviceGetName(char* s, int n, int d) { (void)d; snprintf(s, (size_t)n, "Mock \"GPU\""); return 0; }
+CUresult cuDeviceGet(int* d, int i) { CALL("cuDeviceGet"); *d = i; return 0; }
+CUresult cuDeviceGetName(char* s, int n, int d) { (void)d; CALL("cuDeviceGetName"); snprintf(s, (size_t)n, "Mock \"GPU\""); return 0; }
 CUresult cuDeviceGetAttribute(int* v, int a, int d) {
   (void)d;
+  CALL("cuDeviceGetAttribute");
   *v = a == 75 ? 9 : a == 76 ? 0 : a == 97 ? 232448 : 132;
   return 0;
 }
-CUresult cuDeviceTotalMem_v2(size_t* n, int d) { (void)d; *n = 1 << 30; return 0; }
-CUresult cuDevicePrimaryCtxRetain(void** c, int d) { (void)d; CALL("cuDevicePrimaryCtxRetain"); *c = (void*)1; return 0; }
-CUresult cuDevicePrimaryCtxRelease_v2(int d) { (void)d; CALL("cuDevicePrimaryCtxRelease_v2"); return 0; }
-CUresult cuCtxPushCurrent_v2(void* c) { (void)c; CALL("cuCtxPushCurrent_v2"); return 0; }
-CUresult cuCtxPopCurrent_v2(void** c) { *c = NULL; CALL("cuCtxPopCurrent_v2"); return 0; }
-CUresult cuMemGetInfo_v2(size_t* f, size_t* t) { *f = 1000; *t = 1 << 30; return 0; }
+CUresult cuDeviceTotalMem_v2(size_t* n, int d) { (void)d; CALL("cuDeviceTotalMem_v2"); *n = 1 << 30; return 0; }
+CUresult cuDevicePrimaryCtxRetain(void** c, int d) { (void)d; CALL("cuDevicePrimaryCtxRetain"); made(CONTEXT); *c = (void*)1; return 0; }
+CUresult cuDevicePrimaryCtxRelease_v2(int d) { (void)d; CALL("cuDevicePrimaryCtxRelease_v2"); freed(CONTEXT); return 0; }
+CUresult cuCtxPushCurrent_v2(void* c) { (void)c; CALL("cuCtxPushCurrent_v2"); pushed++; return 0; }
+CUresult cuCtxPopCurrent_v2(void** c) { *c = NULL; CALL("cuCtxPopCurrent_v2"); pushed--; return 0; }
+CUresult cuMemGetInfo_v2(size_t* f, size_t* t) { CALL("cuMemGetInfo_v2"); *f = 1000; *t = 1 << 30; return 0; }
 CUresult cuMemAlloc_v2(CUdeviceptr* p, size_t n) {
   CALL("cuMemAlloc_v2");
+  made(MEMORY);
   *p = (CUdeviceptr)(uintptr_t)aligned_alloc(256, (n + 255) / 256 * 256);
   return 0;
 }
-CUresult cuMemFree_v2(CUdeviceptr p) { CALL("cuMemFree_v2"); free((void*)(uintptr_t)p); return 0; }
+CUresult cuMemFree_v2(CUdeviceptr p) { CALL("cuMemFree_v2"); freed(MEMORY); free((void*)(uintptr_t)p); return 0; }
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr d, const void* h, size_t n, Stream* s) {
   (void)s; CALL("cuMemcpyHtoDAsync_v2"); memcpy((void*)(uintptr_t)d, h, n); return 0;
 }
@@ -93,34 +130,41 @@ CUresult cuMemsetD8Async(CUdeviceptr p, unsigned char v, size_t n, Stream* s) {
 CUresult cuMemsetD32Async(CUdeviceptr p, unsigned v, size_t n, Stream* s) {
   (void)v; CALL("cuMemsetD32Async"); return put(s, (Node){.zero = p, .bytes = 4 * n});
 }
-CUresult cuStreamCreate(Stream** s, unsigned f) { (void)f; CALL("cuStreamCreate"); *s = calloc(1, sizeof(Stream)); return 0; }
-CUresult cuStreamDestroy_v2(Stream* s) { CALL("cuStreamDestroy_v2"); free(s); return 0; }
+CUresult cuStreamCreate(Stream** s, unsigned f) { (void)f; CALL("cuStreamCreate"); made(STREAM); *s = calloc(1, sizeof(Stream)); return 0; }
+CUresult cuStreamDestroy_v2(Stream* s) { CALL("cuStreamDestroy_v2"); freed(STREAM); free(s); return 0; }
 CUresult cuStreamSynchronize(Stream* s) { (void)s; CALL("cuStreamSynchronize"); return 0; }
 CUresult cuStreamBeginCapture_v2(Stream* s, int m) {
   (void)m; CALL("cuStreamBeginCapture_v2"); s->capture = calloc(1, sizeof(Graph)); return 0;
 }
 CUresult cuStreamEndCapture(Stream* s, Graph** g) {
-  *g = s->capture; s->capture = NULL; CALL("cuStreamEndCapture"); return 0;
+  Graph* captured = s->capture;
+  s->capture = NULL;
+  *g = NULL;
+  const int r = call("cuStreamEndCapture", "");
+  if (r) free(captured);
+  else made(GRAPH), *g = captured;
+  return r;
 }
 CUresult cuGraphInstantiateWithFlags(Graph** x, Graph* g, unsigned long long f) {
-  (void)f; CALL("cuGraphInstantiateWithFlags"); *x = malloc(sizeof(Graph)); **x = *g; return 0;
+  (void)f; CALL("cuGraphInstantiateWithFlags"); made(EXECUTABLE); *x = malloc(sizeof(Graph)); **x = *g; return 0;
 }
 CUresult cuGraphLaunch(Graph* g, Stream* s) {
   CALL("cuGraphLaunch");
   for (int i = 0; i < g->count; i++) put(s, g->nodes[i]);
   return 0;
 }
-CUresult cuGraphExecDestroy(Graph* g) { CALL("cuGraphExecDestroy"); free(g); return 0; }
-CUresult cuGraphDestroy(Graph* g) { CALL("cuGraphDestroy"); free(g); return 0; }
-CUresult cuEventCreate(void** e, unsigned f) { (void)f; CALL("cuEventCreate"); *e = malloc(1); return 0; }
+CUresult cuGraphExecDestroy(Graph* g) { CALL("cuGraphExecDestroy"); freed(EXECUTABLE); free(g); return 0; }
+CUresult cuGraphDestroy(Graph* g) { CALL("cuGraphDestroy"); freed(GRAPH); free(g); return 0; }
+CUresult cuEventCreate(void** e, unsigned f) { (void)f; CALL("cuEventCreate"); made(EVENT); *e = malloc(1); return 0; }
 CUresult cuEventRecordWithFlags(void* e, Stream* s, unsigned f) { (void)e; (void)s; (void)f; CALL("cuEventRecordWithFlags"); return 0; }
 CUresult cuEventElapsedTime(float* ms, void* a, void* b) { (void)a; (void)b; CALL("cuEventElapsedTime"); *ms = 0.25f; return 0; }
-CUresult cuEventDestroy_v2(void* e) { CALL("cuEventDestroy_v2"); free(e); return 0; }
+CUresult cuEventDestroy_v2(void* e) { CALL("cuEventDestroy_v2"); freed(EVENT); free(e); return 0; }
 CUresult cuModuleLoadDataEx(void** m, const void* text, unsigned n, int* options, void** values) {
   const int r = call("cuModuleLoadDataEx", "");
   for (unsigned i = 0; r && i < n; i++) if (options[i] == 5) strcpy(values[i], "ptxas: line 3: what is this");
   if (r) return r;
   *m = strstr(text, "mock") ? malloc(1) : NULL;
+  if (*m) made(CODE);
   return *m ? 0 : 218;
 }
 #ifndef OLD_DRIVER
@@ -130,13 +174,15 @@ CUresult cuLibraryLoadData(void** l, const void* code, int* options, void** valu
   for (unsigned i = 0; r && i < n; i++) if (options[i] == 5) strcpy(values[i], "ptxas: line 3: what is this");
   if (r) return r;
   *l = strstr(code, "mock") ? malloc(1) : NULL;
+  if (*l) made(CODE);
   return *l ? 0 : 218;
 }
 CUresult cuLibraryGetModule(void** m, void* l) { CALL("cuLibraryGetModule"); *m = l; return 0; }
-CUresult cuLibraryUnload(void* l) { CALL("cuLibraryUnload"); free(l); return 0; }
+CUresult cuLibraryUnload(void* l) { CALL("cuLibraryUnload"); freed(CODE); free(l); return 0; }
 #endif
 CUresult cuLinkCreate_v2(unsigned n, int* options, void** values, void*** s) {
   CALL("cuLinkCreate_v2");
+  made(LINK);
   *s = calloc(1, sizeof(void*));
   for (unsigned i = 0; i < n; i++) if (options[i] == 5) **s = values[i];
   return 0;
@@ -151,8 +197,8 @@ CUresult cuLinkAddData_v2(void** s, int type, void* text, size_t bytes, const ch
 CUresult cuLinkComplete(void** s, const char** code, size_t* bytes) {
   (void)s; CALL("cuLinkComplete"); *code = "mock cubin"; *bytes = 11; return 0;
 }
-CUresult cuLinkDestroy(void** s) { CALL("cuLinkDestroy"); free(s); return 0; }
-CUresult cuModuleUnload(void* m) { CALL("cuModuleUnload"); free(m); return 0; }
+CUresult cuLinkDestroy(void** s) { CALL("cuLinkDestroy"); freed(LINK); free(s); return 0; }
+CUresult cuModuleUnload(void* m) { CALL("cuModuleUnload"); freed(CODE); free(m); return 0; }
 CUresult cuModuleGetFunction(Function** f, void* m, const char* name) {
   (void)m;
   static Function all[] = {{"twice", 4, 0}, {"scale", 5, 0}, {"add", 6, 0}};
@@ -167,6 +213,7 @@ CUresult cuFuncSetAttribute(Function* f, int a, int v) {
   return call("cuFuncSetAttribute", detail);
 }
 CUresult cuFuncGetParamInfo(Function* f, size_t i, size_t* offset, size_t* size) {
+  CALL("cuFuncGetParamInfo");
   *offset = 8 * i; *size = 8;
   return (int)i < f->parameters ? 0 : 1;
 }
