@@ -9,6 +9,7 @@ import { Scope } from "../../compiler/codegen/ptx/expr.js";
 import { blocksOf, extentValue } from "../../compiler/codegen/ptx/geometry.js";
 import { ptx } from "../../compiler/codegen/ptx/instructions.js";
 import { PtxKernel, sharedSymbol } from "../../compiler/codegen/ptx/kernel.js";
+import { legal } from "../../compiler/codegen/ptx/legal.js";
 import { integer, isHalf, type HalfType } from "../../compiler/codegen/ptx/mma.js";
 import {
   TileCopy,
@@ -16,6 +17,7 @@ import {
   chunkBytesBelow,
   packedChunk,
   type CopySource,
+  type PassRange,
 } from "../../compiler/codegen/ptx/mma-copy.js";
 import { chunkElements, type TileLayout } from "../../compiler/codegen/ptx/mma-layout.js";
 import { slope } from "../../compiler/codegen/ptx/mma-score.js";
@@ -155,11 +157,17 @@ export class AttentionBlock {
 
 /** The rows of a tile that a thread copies: one a pass. */
 export interface TileRows {
-  /** Binds the rows, a lane for each pass. */
-  readonly lanes: Scope;
+  /** Binds the rows of some passes, a lane for each. */
+  readonly lanes: (passes: PassRange) => Scope;
   /** Binds the row of one pass. */
   readonly pass: (pass: number) => Scope;
   readonly exists: readonly Value[];
+}
+
+/** Some passes of a copy, with a lane for each. */
+interface PassRun {
+  readonly passes: PassRange;
+  readonly lanes: Scope;
 }
 
 /** One of the three operands' tiles. */
@@ -214,13 +222,39 @@ export class TileLoader {
       return;
     }
     const widths = this.#widths();
-    const scope = rows.lanes
-      .child({ block: into })
-      .bind(along, integer(b, "mul", this.copy.column, chunkElements), { multiple: chunkElements });
-    this.copy.issue(scope, source, target, (pass, step) => ({
-      guard: inside[pass]!,
-      bytes: b.op("selp.b32", "s32", widths[step] ?? 16, 0, rows.exists[pass]!),
-    }));
+    for (const { passes, lanes } of this.#runs(into, source, along, rows))
+      this.copy.issue(
+        lanes,
+        source,
+        target,
+        (pass, step) => ({
+          guard: inside[pass]!,
+          bytes: b.op("selp.b32", "s32", widths[step] ?? 16, 0, rows.exists[pass]!),
+        }),
+        passes,
+      );
+  }
+
+  /**
+   * Runs of passes whose rows are evenly apart in memory, as long as possible: of paged rows, those
+   * of one page, which is looked up once for each run.
+   */
+  #runs(into: Block, source: CopySource, along: Expr, rows: TileRows): PassRun[] {
+    const { b } = this.#block.kernel;
+    const { passes } = this.copy.plan;
+    const column = integer(b, "mul", this.copy.column, chunkElements);
+    const offset = legal(source.offset);
+    for (let count = passes; ; count--) {
+      if (passes % count !== 0) continue;
+      const runs = Array.from({ length: passes / count }, (_, run): PassRun => {
+        const range = { first: run * count, count };
+        const scope = rows.lanes(range).child({ block: into });
+        const lanes = scope.bind(along, column, { multiple: chunkElements });
+        return { passes: range, lanes };
+      });
+      // A run of one is even whatever it reads.
+      if (runs.every(({ lanes }) => lanes.lane.step(offset) !== null)) return runs;
+    }
   }
 
   /** Elements one by one: what is not there is zero. */

@@ -18,7 +18,7 @@ import {
   turn,
   zeroed,
 } from "../../compiler/codegen/ptx/mma.js";
-import { both } from "../../compiler/codegen/ptx/mma-copy.js";
+import { both, type PassRange } from "../../compiler/codegen/ptx/mma-copy.js";
 import { scoreShape, type ScoreShape } from "../../compiler/codegen/ptx/mma-score.js";
 import { overLanes } from "../../compiler/codegen/ptx/mma-stats.js";
 import { TileLoader, type AttentionBlock, type TileRows } from "./sm80-mma-block.js";
@@ -166,17 +166,15 @@ export class AttentionSteps {
       ),
     );
     const exists = places.map((place) => place.exists);
-    const lanes = tile.child({ block: into, lanes: plan.passes, guard: exists });
-    if (desc.q !== zero)
-      lanes.bindLanes(
-        desc.q,
-        places.map((place) => place.query),
-      );
-    if (desc.r !== zero)
-      lanes.bindLanes(
-        desc.r,
-        places.map((place) => place.head),
-      );
+    const lanes = ({ first, count }: PassRange): Scope => {
+      const some = places.slice(first, first + count);
+      const guard = some.map((place) => place.exists);
+      const scope = tile.child({ block: into, lanes: count, guard });
+      const [queries, heads] = [some.map(({ query }) => query), some.map(({ head }) => head)];
+      if (desc.q !== zero) scope.bindLanes(desc.q, queries);
+      if (desc.r !== zero) scope.bindLanes(desc.r, heads);
+      return scope;
+    };
     const pass = (index: number): Scope =>
       tile
         .child({ block: into, guard: [exists[index]!] })
@@ -207,17 +205,27 @@ export class AttentionSteps {
   }
 
   #keyRows(into: Block, loader: TileLoader, key: Value): TileRows {
-    const { kernel, desc, tile, limit } = this.block;
+    const { kernel, desc, tile, limit, shape } = this.block;
     const { b } = kernel;
+    const { bn } = shape.config;
     const { plan, row } = loader.copy;
     const first = integer(b, "add", key, row);
     const rows = Array.from({ length: plan.passes }, (_, pass) =>
       integer(b, "add", first, pass * plan.rowsPerPass),
     );
     const exists = rows.map((value) => b.op(ptx.setp("lt", "s32"), "pred", value, limit));
-    const lanes = tile
-      .child({ block: into, lanes: plan.passes, guard: exists })
-      .bind(desc.k, first, { step: plan.passes > 1 ? plan.rowsPerPass : 0 });
+    // Of keys that ascend the first is there if any is. Tiles begin at multiples of their keys, runs
+    // of passes at those of their rows: powers of two.
+    const lanes = (run: PassRange): Scope =>
+      tile
+        .child({ block: into, lanes: run.count, guard: [exists[run.first]!] })
+        .bind(desc.k, rows[run.first]!, {
+          step: run.count > 1 ? plan.rowsPerPass : 0,
+          near: {
+            of: run.first === 0 ? bn : Math.min(bn, run.count * plan.rowsPerPass),
+            above: plan.rowsPerPass - 1,
+          },
+        });
     const pass = (index: number): Scope =>
       tile.child({ block: into, guard: [exists[index]!] }).bind(desc.k, rows[index]!);
     return { lanes, pass, exists };

@@ -152,7 +152,7 @@ export class Scope {
 
   /**
    * Gives a leaf its value. From lane to lane it grows by `step`; `multiple` is known to divide the
-   * value of lane 0. A literal in a coordinate's place (extent 1) needs none.
+   * value of lane 0, `near` says less. A literal in a coordinate's place (extent 1) needs none.
    */
   bind(leaf: Expr, value: Value, facts: Partial<LeafFacts> = {}): this {
     if (isOp(leaf, "coord") || isOp(leaf, "param"))
@@ -160,6 +160,7 @@ export class Scope {
         values: [value],
         step: facts.step ?? 0,
         multiple: facts.multiple ?? 1,
+        ...(facts.near && { near: facts.near }),
       });
     return this;
   }

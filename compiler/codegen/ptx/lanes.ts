@@ -19,6 +19,13 @@ export interface LeafFacts {
   readonly step: number | null;
   /** The value of lane 0 is a multiple of this. */
   readonly multiple: number;
+  /** Lane 0 is at most `above` more than a multiple of `of`. */
+  readonly near?: Near;
+}
+
+export interface Near {
+  readonly of: number;
+  readonly above: number;
 }
 
 export type Facts = (leaf: Expr) => LeafFacts;
@@ -141,11 +148,18 @@ export class LaneAnalysis {
     return step === 1 && this.multiple(expr) % this.#lanes === 0;
   }
 
+  /** 0 where no multiple of the divisor lies between two lanes of the dividend. */
   #quotient(expr: Expr, x: number | null, y: number | null): number | null {
     const [dividend, divisor] = expr.args as [Expr, Expr];
     const by = constValue(divisor);
-    const whole = by !== null && by > 0 && by % this.#lanes === 0 && y === 0;
-    return whole && this.#staysTogether(dividend, x) ? 0 : null;
+    if (by === null || by <= 0 || x === null || x < 0 || y !== 0) return null;
+    const { of, above } = this.#near(dividend);
+    return above + x * (this.#lanes - 1) < gcd(of, by) ? 0 : null;
+  }
+
+  #near(expr: Expr): Near {
+    const known = isOp(expr, "coord") || isOp(expr, "param") ? this.#facts(expr).near : undefined;
+    return known ?? { of: this.multiple(expr), above: 0 };
   }
 
   /** a < b (`slack` 0) or a <= b (1): decided for the whole run where the bound lies between runs. */

@@ -49,6 +49,12 @@ export interface ChunkLimits {
   readonly bytes: Value | null;
 }
 
+/** Passes [first, first + count) of a copy. */
+export interface PassRange {
+  readonly first: number;
+  readonly count: number;
+}
+
 export class TileCopy {
   readonly layout: TileLayout;
   readonly plan: CopyPlan;
@@ -104,20 +110,23 @@ export class TileCopy {
     return address(target, (pass * rowsPerPass * this.layout.stride + step * perRow) * chunkBytes);
   }
 
-  /** Copies of all chunks. `scope` has a lane per pass. */
+  /** Copies of the chunks of `passes`, by default of all. `scope` has a lane for each of them. */
   issue(
     scope: Scope,
     source: CopySource,
     target: Value,
     limits: (pass: number, step: number) => ChunkLimits,
+    { first, count }: PassRange = { first: 0, count: this.plan.passes },
   ): void {
     const b = this.#b;
     const offset = legal(source.offset);
     const stride = scope.lane.step(offset);
     scope.inBlock(() => {
       this.forEach((pass, step, elements) => {
-        const from = elementAddress(scope, source.buffer, offset, stride === null ? pass : 0);
-        const shift = ((stride ?? 0) * pass + elements) * 2;
+        const lane = pass - first;
+        if (lane < 0 || lane >= count) return;
+        const from = elementAddress(scope, source.buffer, offset, stride === null ? lane : 0);
+        const shift = ((stride ?? 0) * lane + elements) * 2;
         const { guard, bytes } = limits(pass, step);
         const extra = bytes === null ? [] : [bytes];
         const global = address(from.base, from.offset + shift);

@@ -30,6 +30,32 @@ describe("tensor-core attention, interpreted", () => {
   );
 });
 
+describe("keys and values in pages", () => {
+  const config = { tilesM: 1, warpsM: 1, warpsK: 2, bn: 64, stages: 2, keepQueries: true } as const;
+  /** Look-ups of a step in the table, and copies of 16 bytes. */
+  function stepOf(page: number): { lookUps: number; copies: number } {
+    const options = { dtype: "bf16", q: 1, r: 4, keys: 4096, lengths: [4096], page } as const;
+    const { text } = sm80MmaAttention.render(
+      attentionDesc(options),
+      { ...config, split: false },
+      target,
+    );
+    const step = /^STEP:$(.*)bra STEP;/ms.exec(text)![1]!;
+    const count = (what: RegExp): number => [...step.matchAll(what)].length;
+    return { lookUps: count(/ld\.global/g), copies: count(/cp\.async\.cg\S* .*, 16/g) };
+  }
+
+  test.each([
+    [64, 2],
+    [128, 2],
+    [32, 4],
+    [16, 8],
+    [7, 16],
+  ])("of %i: %i look-ups, copies as wide as of whole rows", (page, lookUps) => {
+    expect(stepOf(page)).toEqual({ lookUps, copies: 16 });
+  });
+});
+
 describe("what is proved of a score body", () => {
   const shape = (mask: NonNullable<AttentionOptions["mask"]>): ReturnType<typeof scoreShape> =>
     scoreShape(attentionDesc({ dtype: "bf16", q: 40, keys: 80, mask }));
