@@ -328,12 +328,15 @@ def overheads(model):
     library = decode._library
     stream = torch.cuda.current_stream().cuda_stream
     recording = decode.record(ids, lengths, state=state)
-    frame, _, memory, _, execution = recording._kept
+    frame, values, memory, _, execution = recording._kept
     out = dict(decode(ids, lengths, state=state))
     size = memory.numel()
     bare_graph = lambda: library.graph_launch(recording._graph, stream)
-    bare_run = lambda: library.run(
-        execution.handle, frame.inputs, 2, frame.outputs, 1, memory.data_ptr(), size, stream
+    at = memory.data_ptr() + 255 & ~255
+    bare_run = lambda: library.check(
+        library.run(
+            execution.handle, frame.inputs, len(values), frame.outputs, len(out), at, size, stream
+        )
     )
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):

@@ -42,7 +42,7 @@ class Frame:
 class Shaped:
     """A call's shapes: what they give and need."""
 
-    __slots__ = ("arrays", "n_inputs", "make", "fills", "workspace", "frames")
+    __slots__ = ("arrays", "n_inputs", "make", "fills", "fill_addresses", "workspace", "frames")
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Shaped:
         outputs: Sequence[Array],
         make: Sequence[Callable[[], Any]],
         fills: Sequence[Any],
+        fill_addresses: Sequence[int],
         workspace: int,
     ) -> None:
         self.arrays = [*inputs, *outputs]
@@ -58,6 +59,8 @@ class Shaped:
         """Makes the framework's array of each output."""
         self.fills = fills
         """Arrays for inputs that were left out, None for those given; empty if all are."""
+        self.fill_addresses = fill_addresses
+        """Theirs, 0 for those given."""
         self.workspace = workspace
         self.frames: List[Frame] = []
 

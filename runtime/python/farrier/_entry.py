@@ -175,13 +175,11 @@ class Entry:
     ) -> Tuple[Framework, Sequence[Any], Sequence[int], Shaped]:
         """The framework, the arrays in the entry's order, their addresses, what such calls share."""
         self.model._check_open()
-        try:
-            values: List[Any] = [inputs[name] for name in self._names]
-            kinds = set(map(by_type.get, map(type, values)))
-            framework = kinds.pop()
-            if framework is None or kinds or len(values) != len(inputs):
-                raise KeyError
-        except KeyError:
+        values: List[Any] = [inputs.get(name) for name in self._names]
+        given = [value for value in values if value is not None]
+        kinds = set(map(by_type.get, map(type, given)))
+        framework = kinds.pop() if len(kinds) == 1 else None
+        if framework is None or len(given) != len(inputs):
             framework, values = self._complete(inputs)
         try:
             layout, addresses = framework.read(values)
@@ -196,6 +194,7 @@ class Entry:
             ) from cause
         shaped = self._shaped.get(layout)
         if shaped is None:
+            self._check_given(values)
             shaped = self._shape(framework, values)
             if not framework.capturing(
                 self._place
@@ -206,20 +205,21 @@ class Entry:
                     self._shaped[layout] = shaped
         if shaped.fills:
             values = [fill if value is None else value for value, fill in zip(values, shaped.fills)]
-            addresses = framework.read(values)[1]
+            addresses = [at or fill for at, fill in zip(addresses, shaped.fill_addresses)]
         return framework, values, addresses, shaped
 
     def _complete(self, inputs: Mapping[str, Any]) -> Tuple[Framework, List[Any]]:
         self._known(inputs)
-        values = []
-        for tensor in self.info.inputs:
-            value = inputs.get(tensor.name)
-            if value is None and tensor.fill is None:
-                raise error("E_RT_INPUT", f"input {quoted(tensor.name)} is absent")
-            values.append(value)
+        values = [inputs.get(name) for name in self._names]
+        self._check_given(values)
         if not values:
             return framework_named("numpy" if self._on_cpu else "torch"), values
         return adopt(values, self._names)
+
+    def _check_given(self, values: Sequence[Any]) -> None:
+        for tensor, value in zip(self.info.inputs, values):
+            if value is None and tensor.fill is None:
+                raise error("E_RT_INPUT", f"input {quoted(tensor.name)} is absent")
 
     def _shape(self, framework: Framework, values: Sequence[Any]) -> Shaped:
         given: List[Optional[Array]] = []
@@ -254,9 +254,9 @@ class Entry:
             )
             for a in outputs
         ]
-        return Shaped(
-            inputs, outputs, make, fills if None in given else (), self._workspace(inputs)
-        )
+        used = fills if None in given else []
+        addresses = framework.read(used)[1]
+        return Shaped(inputs, outputs, make, used, addresses, self._workspace(inputs))
 
     def _infer(
         self, given: Sequence[Optional[Array]]
