@@ -1,7 +1,7 @@
 /**
- * Writes every kernel case for a GPU machine without Node: `npx tsx test/gpu/make-cases.ts [DIR [FILTER [TARGET]]]`
+ * Writes every kernel case for a GPU machine without Node: `npx tsx test/gpu/make-cases.ts [DIR [FILTER [TARGET [SEED]]]]`
  * makes DIR (default build/gpu-cases) with `cases.json`, `data.bin` and one PTX file per kernel;
- * there, `python3 test/gpu/run_cases.py DIR` runs them.
+ * there, `python3 test/gpu/run_cases.py DIR` runs them, and `suite.py` under each of the sanitizer's tools too.
  */
 import { createHash } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
@@ -11,10 +11,10 @@ import { byteSize } from "../../compiler/ir/dtype.js";
 import { kernelNamePlaceholder, type KernelText } from "../../compiler/kernel/family.js";
 import { targetNamed, type Target } from "../../compiler/kernel/target.js";
 import { writeElements } from "../../compiler/scalar/elements.js";
-import { hostValue, tensorOf, workspaceBytes, type GpuCase } from "./cases/case.js";
+import { hostValue, reseed, tensorOf, workspaceBytes, type GpuCase } from "./cases/case.js";
 import { casesOf } from "./cases/registry.js";
 
-const [folder = "build/gpu-cases", filter = "", name = "sm_80"] = process.argv.slice(2);
+const [folder = "build/gpu-cases", filter = "", name = "sm_80", seed = "0"] = process.argv.slice(2);
 const target = targetNamed(name);
 const chunks: Uint8Array[] = [];
 let size = 0;
@@ -102,11 +102,15 @@ function describe(test: GpuCase, on: Target): object {
   };
 }
 
+reseed(Number(seed));
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
 const cases = casesOf(target)
   .filter(({ test }) => test.name.includes(filter))
   .map(({ test, on }) => describe(test, on));
-writeFileSync(join(folder, "cases.json"), JSON.stringify(cases, null, 1));
+writeFileSync(
+  join(folder, "cases.json"),
+  JSON.stringify({ target: target.name, seed: Number(seed), cases }, null, 1),
+);
 writeFileSync(join(folder, "data.bin"), Buffer.concat(chunks));
 process.stdout.write(`${cases.length} cases, ${(size / 1e6).toFixed(1)} MB of data in ${folder}\n`);

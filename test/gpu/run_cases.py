@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Runs the cases that make-cases.ts wrote, through the CUDA driver API (libcuda, numpy; nothing else).
 
-  python3 test/gpu/run_cases.py DIR [FILTER]
+  python3 test/gpu/run_cases.py DIR [FILTER] [--shard 1/4] [--untimed]
 
 Each kernel runs twice on poisoned outputs between guard bands: results must be within the case's
 tolerance of the double-precision reference, bit for bit the same in both runs, and nothing else may
 have changed. Prints one line per case with the median time of 20 launches, then the totals.
 """
+import argparse
 import ctypes
 import json
 import os
@@ -175,7 +176,7 @@ def compare(operand, after, expected, tolerance):
     return f"{operand['name']}[{at}] = {got[at]!r}, expected {want[at]!r} ± {np.broadcast_to(allowed, want.shape)[at]:.3g} ({int((~good).sum())} of {good.size} wrong)", worst
 
 
-def run(driver, folder, case, data):
+def run(driver, folder, case, data, timed):
     function = driver.function(os.path.join(folder, case["file"]), case["entry"])
     if case["sharedBytes"] > 48 * 1024:
         driver.check(driver.cuda.cuFuncSetAttribute(function, 8, case["sharedBytes"]))
@@ -210,18 +211,24 @@ def run(driver, folder, case, data):
             worst = max(worst, error)
             if failure is not None:
                 return failure, 0, worst
-        times = [driver.timed(launch) for _ in range(25)][5:]
-        return None, statistics.median(times), worst
+        times = [driver.timed(launch) for _ in range(timed)][5:]
+        return None, statistics.median(times or [0.0]), worst
     finally:
         for pointer in pointers:
             driver.free(pointer)
 
 
 def main():
-    folder = sys.argv[1] if len(sys.argv) > 1 else "build/gpu-cases"
-    wanted = sys.argv[2] if len(sys.argv) > 2 else ""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", nargs="?", default="build/gpu-cases")
+    parser.add_argument("wanted", nargs="?", default="", help="cases whose name has this text")
+    parser.add_argument("--shard", default="1/1", help="which part of the cases, of how many")
+    parser.add_argument("--untimed", action="store_true", help="two launches a case, and no more")
+    options = parser.parse_args()
+    folder, wanted = options.folder, options.wanted
+    index, count = map(int, options.shard.split("/"))
     with open(os.path.join(folder, "cases.json")) as file:
-        cases = json.load(file)
+        cases = json.load(file)["cases"][index - 1::count]
     data = np.fromfile(os.path.join(folder, "data.bin"), np.uint8)
     driver = Driver()
     print(driver.name)
@@ -230,7 +237,7 @@ def main():
         if wanted not in case["name"]:
             continue
         try:
-            failure, microseconds, worst = run(driver, folder, case, data)
+            failure, microseconds, worst = run(driver, folder, case, data, 0 if options.untimed else 25)
         except RuntimeError as error:
             # A fault is sticky: nothing after it can be trusted.
             print(f"FAIL  {case['name']}: {error}", flush=True)

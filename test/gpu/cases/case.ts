@@ -48,6 +48,16 @@ export interface GpuCase {
   readonly large?: boolean;
 }
 
+let salt = 0;
+
+/** Other random inputs for all cases that are made from now on. */
+export function reseed(seed: number): void {
+  salt = seed;
+}
+
+/** The seed of a tensor: `own` until `reseed` is called. */
+export const seedOf = (own: number): number => own + 4096 * salt;
+
 /** The hash of `Fill`, as an unsigned 32-bit integer. */
 export function hash32(index: number, seed: number): number {
   let h = (Math.imul(index, 0x9e3779b1) + Math.imul(seed, 0x85ebca77)) >>> 0;

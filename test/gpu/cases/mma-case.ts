@@ -2,6 +2,7 @@
 import type { KernelDesc, Operand } from "../../../compiler/kernel/desc.js";
 import type { DType } from "../../../compiler/ir/dtype.js";
 import { castValue, type Value } from "../../../compiler/scalar/round.js";
+import { seedOf } from "./case.js";
 import type { Symbols, Tensors } from "./mma-reference.js";
 
 export interface MmaCase<D extends KernelDesc, C> {
@@ -23,7 +24,7 @@ export const untouched = 77;
 
 /** Deterministic numbers in [-1, 1). */
 export function generator(seed: number): () => number {
-  let state = (seed * 2654435761 + 12345) >>> 0;
+  let state = (Math.imul(seedOf(seed), 0x9e3779b1) + 12345) >>> 0;
   return () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return state / 2 ** 31 - 1;

@@ -7,7 +7,7 @@ import { tensor } from "../../../compiler/ir/tensor.js";
 import { add, cast, coord, int, load, mul, ne, no, param } from "../../../compiler/scalar/build.js";
 import type { Expr } from "../../../compiler/scalar/expr.js";
 import { sm80Sample } from "../../../templates/sample/sm80.js";
-import { hash32, tolerances, type GpuCase } from "./case.js";
+import { hash32, seedOf, tolerances, type GpuCase } from "./case.js";
 
 const target = targetNamed("sm_80");
 
@@ -22,7 +22,7 @@ interface Rows {
 }
 
 const nothing = (): number => 0;
-const unit = (index: number, seed: number): number => (hash32(index, seed) >>> 8) / 2 ** 24;
+const unit = (index: number, seed: number): number => (hash32(index, seedOf(seed)) >>> 8) / 2 ** 24;
 /** Multiples of 1/64, so that some are equal. */
 const logit = (row: number, index: number): number =>
   Math.round((unit(index, row + 1) ** 4 * 12 - 4) * 64) / 64;

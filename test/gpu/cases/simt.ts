@@ -48,6 +48,7 @@ import { sm80SimtGemm } from "../../../templates/gemm/sm80-simt.js";
 import { sm80SimtAttention } from "../../../templates/attention/sm80-simt.js";
 import {
   productTolerance,
+  seedOf,
   tolerances,
   type Fill,
   type GpuCase,
@@ -62,8 +63,8 @@ const size = (name: string, highest = 4096): Expr =>
   sym({ name, space: "host", min: 1, max: highest, divisor: 1 });
 const hash = (seed: number, scale = 1, shift = 0, step?: number): Fill =>
   step === undefined
-    ? { kind: "hash", seed, scale, shift }
-    : { kind: "hash", seed, scale, shift, step };
+    ? { kind: "hash", seed: seedOf(seed), scale, shift }
+    : { kind: "hash", seed: seedOf(seed), scale, shift, step };
 const values = (list: readonly (number | bigint)[]): Fill => ({ kind: "values", values: list });
 const row = (at: Expr, width: Expr, column: Expr): Expr => add(mul(at, width), column);
 const read = (name: string, dtype: DType, elements: Expr): Operand => ({
