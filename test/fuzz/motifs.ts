@@ -1,11 +1,18 @@
 /** What models are made of, as exporters and frontends write it, to be planted in random graphs. */
-import { attention, cacheWrite, matmul, rotary } from "../../compiler/ir/build-anchor.js";
+import {
+  attention,
+  cacheWrite,
+  matmul,
+  pagedWrite,
+  rotary,
+} from "../../compiler/ir/build-anchor.js";
 import {
   broadcastTo,
   cast,
   concat,
   gather,
   iota,
+  literal,
   map,
   normalize,
   reduce,
@@ -303,6 +310,35 @@ const cached: Motif = (gen) => {
   return attention(g, queries, keys, values, { scale: 0.5, score: body, loads: [start] });
 };
 
+/** Rows written to slots of a pool of pages, and rows of it that indices name as keys and values. */
+const paged: Motif = (gen) => {
+  const { g, rng } = gen;
+  const [batch, groups, depth] = [rng.int(1, 2), rng.int(1, 2), rng.pick([2, 8, 16])];
+  const heads = groups * rng.int(1, 2);
+  const length = rng.chance(0.5) ? gen.symbol("seq", 3) : rng.int(1, 3);
+  const [pages, rows] = [rng.int(2, 4), rng.pick([3, 4, 8, 16])];
+  // Two rows of one run in one slot would be in no order.
+  const apart = rng.shuffle(Array.from({ length: pages * rows }, (_, i) => i)).slice(0, batch * 3);
+  const every = literal(g, "i64", [batch, 3], apart);
+  const slots = slice(g, every, { axis: 1, start: 0, end: length });
+  const count = gen.leaf("i64", [batch], { below: 4 }, 0);
+  const places = gen.leaf("i64", [batch, rng.extent(33)], { below: pages * rows }, 0.3);
+  const versions = ["pooled keys", "pooled values"].map((name) => {
+    const value = gen.leaf(gen.dtype, [batch, length, groups, depth], "any", 0);
+    const initial = state(g, name, gen.dtype, [pages, groups, rows, depth]);
+    const final = pagedWrite(g, initial, transpose(g, value, [0, 2, 1, 3]), { slots, count });
+    gen.states.push({ name, initial, final });
+    if (gen.keep(final) === null) return null;
+    const each = reshape(g, transpose(g, final, [0, 2, 1, 3]), [pages * rows, groups, depth]);
+    return transpose(g, gather(g, each, places), [0, 2, 1, 3]);
+  });
+  const [keys, values] = versions;
+  if (keys === null || keys === undefined || values === null || values === undefined) return null;
+  const queries = gen.leaf(gen.dtype, [batch, heads, length, depth], "any", 0);
+  const body = rng.chance(0.5) ? score : select(le(k, add(q, int(2))), score, masked);
+  return attention(g, queries, keys, values, { scale: 0.5, score: body });
+};
+
 /** The rows that ids name, with positions added: how models begin. */
 const embedding: Motif = (gen) => {
   const { g, rng } = gen;
@@ -329,6 +365,7 @@ export const motifs: readonly (readonly [weight: number, Motif])[] = [
   [4, mlp],
   [2, shared],
   [2, cached],
+  [2, paged],
   [2, embedding],
   [2, mixture],
 ];
