@@ -3,14 +3,19 @@ import type { GemmDesc } from "../../compiler/kernel/desc.js";
 import type { Target } from "../../compiler/kernel/target.js";
 import { bug } from "../../compiler/errors.js";
 import { add, div, int } from "../../compiler/codegen/expressions.js";
-import type { Block, Value } from "../../compiler/codegen/ptx/builder.js";
+import { address, type Block, type Value } from "../../compiler/codegen/ptx/builder.js";
 import { Scope } from "../../compiler/codegen/ptx/expr.js";
 import { bindBox, blocksOf, extentValue } from "../../compiler/codegen/ptx/geometry.js";
 import { ptx } from "../../compiler/codegen/ptx/instructions.js";
 import { PtxKernel, sharedSymbol } from "../../compiler/codegen/ptx/kernel.js";
-import { initialise, type RingLayout } from "../../compiler/codegen/ptx/mbarrier.js";
+import {
+  barrierBytes,
+  initialise,
+  mbarrier,
+  type RingLayout,
+} from "../../compiler/codegen/ptx/mbarrier.js";
 import { increase, integer, isHalf, type HalfType } from "../../compiler/codegen/ptx/mma.js";
-import { groupThreads } from "../../compiler/codegen/ptx/wgmma.js";
+import { groupThreads, rowElements } from "../../compiler/codegen/ptx/wgmma.js";
 import type { GemmSources } from "./sm80-mma-shape.js";
 import type { WgmmaShape } from "./sm90a-wgmma-shape.js";
 
@@ -50,7 +55,7 @@ export function openBlock(
   const root = Scope.root(kernel);
   const batch = root.child({ block: setup });
   const { b } = kernel;
-  const { bm, bn, stages } = shape.config;
+  const { bm, bn, stages, turns } = shape.config;
   return b.into(setup, () => {
     const thread = kernel.special("%tid.x");
     const own = integer(b, "div", thread, groupThreads);
@@ -64,7 +69,13 @@ export function openBlock(
       barriers: integer(b, "add", shared, shape.barriersOffset),
     };
     const leader = b.op(ptx.setp("eq", "s32"), "pred", thread, 0);
-    initialise(b, ring, { full: groupThreads, empty: shape.groups * 4 }, leader);
+    // A lane of each warp that shares a tile arrives.
+    const empty = (shape.groups / turns) * 4;
+    initialise(b, ring, { full: groupThreads, empty }, leader);
+    for (let turn = 0; turn < turns && turns > 1; turn++) {
+      const place = address(shared, shape.turnsOffset + turn * barrierBytes);
+      b.lineIf(leader, mbarrier.init, place, empty);
+    }
     bindBox(
       batch,
       kernel.special("%ctaid.z"),
@@ -104,19 +115,26 @@ export interface Origin {
   readonly n0: Value;
 }
 
-/** The tiles of a block, each `grid` after the one before: both roles walk the same. */
+/** Tiles of a block, each `grid` after the one before: who fills walks all, who multiplies its turns. */
 export class TileWalk {
   readonly #block: WgmmaBlock;
   readonly #index: Value;
+  readonly #stride: Value;
 
-  /** Writes the first tile's index to the current block, and leaves to `end` if there is none. */
-  constructor(block: WgmmaBlock, end: string) {
-    const { kernel, desc, tiles } = block;
+  /**
+   * Writes the first tile's index to the current block, and leaves to `end` if there is none.
+   * `turn`: which of `turns` tiles; null: all.
+   */
+  constructor(block: WgmmaBlock, end: string, turn: Value | null) {
+    const { kernel, desc, shape, tiles } = block;
     const { b } = kernel;
+    const [own, grid] = [kernel.special("%ctaid.x"), kernel.special("%nctaid.x")];
     this.#block = block;
-    this.#index = b.op("mov.b32", "s32", kernel.special("%ctaid.x"));
-    // The grid counts the rows that there may be.
-    if (desc.rows !== undefined)
+    this.#index =
+      turn === null ? b.op("mov.b32", "s32", own) : b.op(ptx.mad.s32!, "s32", turn, grid, own);
+    this.#stride = turn === null ? grid : integer(b, "mul", grid, shape.config.turns);
+    // The grid counts the rows that there may be, and the first turn.
+    if (desc.rows !== undefined || turn !== null)
       b.branch(end, b.op(ptx.setp("ge", "s32"), "pred", this.#index, tiles));
   }
 
@@ -144,19 +162,20 @@ export class TileWalk {
   next(): Value {
     const { kernel, tiles } = this.#block;
     const { b } = kernel;
-    increase(b, this.#index, kernel.special("%nctaid.x"));
+    increase(b, this.#index, this.#stride);
     return b.op(ptx.setp("lt", "s32"), "pred", this.#index, tiles);
   }
 }
 
-/** How many tiles of depth there are, in a register that counts them down. */
-export function depthCounter(block: WgmmaBlock, depth: number): Value {
-  const { kernel, root, desc } = block;
-  const { b } = kernel;
-  return b.op("mov.b32", "s32", extentValue(root, blocksOf(desc.kExtent, depth), "s32"));
-}
+/** How many stages a tile takes. */
+export const depthSteps = ({ root, desc }: WgmmaBlock): Value =>
+  extentValue(root, blocksOf(desc.kExtent, rowElements), "s32");
 
-/** Counts one tile of depth: the predicate that there is another. */
+/** A tile's stages, in a register that counts them down. */
+export const depthCounter = (block: WgmmaBlock): Value =>
+  block.kernel.b.op("mov.b32", "s32", depthSteps(block));
+
+/** Counts one stage: the predicate that there is another. */
 export function countDown(block: WgmmaBlock, counter: Value): Value {
   const { b } = block.kernel;
   increase(b, counter, -1);

@@ -8,20 +8,23 @@ import { rowBytes, rowElements } from "../../compiler/codegen/ptx/wgmma.js";
 import { gemmSources, type GemmSources } from "./sm80-mma-shape.js";
 import { wgmmaShape, type Sm90aWgmmaGemmConfig } from "./sm90a-wgmma-shape.js";
 
-type Tile = Pick<Sm90aWgmmaGemmConfig, "bm" | "bn" | "groupsM" | "groupsN">;
+type Tile = Pick<Sm90aWgmmaGemmConfig, "bm" | "bn" | "groupsM" | "groupsN" | "turns">;
 
-const tile = (bm: number, bn: number, groupsM: number, groupsN: number): Tile => ({
+const tile = (bm: number, bn: number, groupsM: number, groupsN: number, turns = 1): Tile => ({
   bm,
   bn,
   groupsM,
   groupsN,
+  turns,
 });
 
 /** Two warpgroups that multiply, with 128 sums a thread at most. */
 const tiles: readonly Tile[] = [
-  ...[256, 192, 160, 128, 96, 64].map((columns) => tile(128, columns, 2, 1)),
+  ...[256, 224, 192, 160, 128, 96, 64].map((columns) => tile(128, columns, 2, 1)),
   tile(256, 128, 2, 1),
   ...[256, 192, 128, 64].map((columns) => tile(64, columns, 1, 2)),
+  ...[128, 96, 64].map((columns) => tile(128, columns, 1, 1, 2)),
+  ...[256, 224, 192, 160, 128, 96, 64].map((columns) => tile(64, columns, 1, 1, 2)),
 ];
 
 /** With fewer, `mma.sync` with narrow tiles wins. */
@@ -93,7 +96,7 @@ interface Sizes {
 
 /** Estimated cycles: rounds of tiles, each the slowest of products, L2 and latency; or memory. */
 export function estimate(config: Sm90aWgmmaGemmConfig, sizes: Sizes): number {
-  const { bm, bn, stages } = config;
+  const { bm, bn, stages, turns } = config;
   const { rows, columns, depth, batch, blocks } = sizes;
   const rounds = Math.ceil((Math.ceil(rows / bm) * Math.ceil(columns / bn) * batch) / blocks);
   const bytes = (Math.min(bm, rows) + bn) * rowBytes;
@@ -102,9 +105,12 @@ export function estimate(config: Sm90aWgmmaGemmConfig, sizes: Sizes): number {
     bytes / machine.l2 + machine.stage,
     machine.latency / (stages - 1),
   );
-  const tileCycles = Math.ceil(depth / rowElements) * step + machine.stores + bm * bn * machine.sum;
+  const product = Math.ceil(depth / rowElements) * step;
+  const stores = machine.stores + bm * bn * machine.sum;
+  // Stores of one turn hide behind the products of the next.
+  const computed =
+    turns === 1 ? rounds * (product + stores) : rounds * Math.max(product, stores / 2) + stores;
   const moved = (batch * (rows * depth + columns * depth + rows * columns) * 2) / machine.dram;
-  const computed = rounds * tileCycles;
   // What is hidden shows a little.
   return Math.max(computed, moved) + 0.1 * Math.min(computed, moved) + machine.start;
 }

@@ -66,7 +66,7 @@ export function emitFill(block: WgmmaBlock, end: string): FillText {
       rows: layout.rows,
     });
     return {
-      walk: new TileWalk(block, end),
+      walk: new TileWalk(block, end, null),
       position: new RingPosition(b, block.ring, 1),
       operands: [
         operand(shape.a, sources.a.copy!, desc.m, desc.mExtent, 0),
@@ -80,7 +80,7 @@ export function emitFill(block: WgmmaBlock, end: string): FillText {
     return {
       rows: [tileRows(block, tile, a, m0), tileRows(block, tile, y, n0)],
       along: b.op("mov.b32", "s32", integer(b, "mul", a.copy.column, chunkElements)),
-      steps: depthCounter(block, rowElements),
+      steps: depthCounter(block),
     };
   });
   const moreSteps = b.into(step, () => {

@@ -1,7 +1,12 @@
 /** The role that multiplies: what has arrived, one stage behind what it gives back. */
 import { address, type Value } from "../../compiler/codegen/ptx/builder.js";
-import { ptx } from "../../compiler/codegen/ptx/instructions.js";
-import { barrierBytes, mbarrier, RingPosition } from "../../compiler/codegen/ptx/mbarrier.js";
+import { binaryInstruction, ptx } from "../../compiler/codegen/ptx/instructions.js";
+import {
+  barrierBytes,
+  mbarrier,
+  RingPosition,
+  waitFor,
+} from "../../compiler/codegen/ptx/mbarrier.js";
 import { integer } from "../../compiler/codegen/ptx/mma.js";
 import {
   descriptorHigh,
@@ -14,7 +19,21 @@ import {
   stepElements,
   wgmma,
 } from "../../compiler/codegen/ptx/wgmma.js";
-import { countDown, depthCounter, type WgmmaBlock } from "./sm90a-wgmma-block.js";
+import { countDown, depthCounter, depthSteps, type WgmmaBlock } from "./sm90a-wgmma-block.js";
+
+/** A warpgroup's part of a tile along rows and columns, and its turn; null where there is one. */
+export interface GroupPlace {
+  readonly groupM: Value | null;
+  readonly groupN: Value | null;
+  readonly turn: Value | null;
+}
+
+/** Barriers of this turn and of the next, and the parity of the phase to wait for. */
+interface Turn {
+  readonly own: Value;
+  readonly next: Value;
+  readonly parity: Value;
+}
 
 export class GroupProduct {
   readonly #block: WgmmaBlock;
@@ -28,11 +47,12 @@ export class GroupProduct {
   /** Barriers of the stage before, and whether this thread is to give it back. */
   readonly #before: Value;
   readonly #gives: Value;
+  readonly #turn: Turn | null;
   /** For each product of 64 rows, registers in the order of the instruction. */
   readonly #accumulators: readonly (readonly Value[])[];
 
   /** Writes places and descriptors to the current block. */
-  constructor(block: WgmmaBlock, lane: Value, groupM: Value | null, groupN: Value | null) {
+  constructor(block: WgmmaBlock, lane: Value, { groupM, groupN, turn }: GroupPlace) {
     this.#block = block;
     const { kernel, shape, shared } = block;
     const { b } = kernel;
@@ -48,6 +68,8 @@ export class GroupProduct {
     this.#leader = b.op(ptx.setp("eq", "s32"), "pred", lane, 0);
     this.#always = b.op(ptx.setp("eq", "s32"), "pred", this.#high, this.#high);
     this.#position = new RingPosition(b, block.ring, 0);
+    if (turn !== null) this.#position.skip(integer(b, "mul", turn, depthSteps(block)));
+    this.#turn = turn === null ? null : this.#turnOf(turn);
     this.#before = b.op("mov.b32", "s32", block.ring.barriers);
     this.#gives = b.reg("pred");
     this.#accumulators = Array.from({ length: shape.tall }, () => b.regs("f32", shape.columns / 2));
@@ -60,12 +82,33 @@ export class GroupProduct {
     );
   }
 
-  /** Zeroes the sums: the counter of the tile's steps. */
+  /**
+   * Parity tells apart neighbouring phases only: stages are waited for once those before them have
+   * been. The first turn waits for nobody at first.
+   */
+  #turnOf(turn: Value): Turn {
+    const { kernel, shared, shape } = this.#block;
+    const { b } = kernel;
+    const barriers = integer(b, "add", shared, shape.turnsOffset);
+    const other = integer(b, "xor", turn, 1);
+    return {
+      own: b.op(ptx.mad.s32!, "s32", turn, barrierBytes, barriers),
+      next: b.op(ptx.mad.s32!, "s32", other, barrierBytes, barriers),
+      parity: b.op("mov.b32", "s32", other),
+    };
+  }
+
+  /** Zeroes the sums, and waits for the turn: the counter of the tile's steps. */
   begin(): Value {
     const { b } = this.#block.kernel;
+    if (this.#turn !== null) {
+      const { own, parity } = this.#turn;
+      waitFor(b, address(own), parity);
+      b.line(binaryInstruction.xor.s32!, parity, parity, 1);
+    }
     for (const register of this.#accumulators.flat()) b.line("mov.f32", register, "0f00000000");
     b.line("not.pred", this.#gives, this.#always);
-    return depthCounter(this.#block, rowElements);
+    return depthCounter(this.#block);
   }
 
   /** One stage. It is given back once the next has begun, so that the tensor cores never wait. */
@@ -97,11 +140,16 @@ export class GroupProduct {
     return countDown(this.#block, counter);
   }
 
-  /** Waits for the last products of a tile and gives back their stage. */
+  /** Lets the next turn begin, waits for the last products of a tile, gives back their stage and passes over the other turns'. */
   finish(): void {
-    const { b } = this.#block.kernel;
+    const { kernel, shape } = this.#block;
+    const { b } = kernel;
+    if (this.#turn !== null)
+      b.lineIf(this.#leader, mbarrier.arrive, b.reg("u64"), address(this.#turn.next));
     b.raw(wgmma.wait(0));
     this.#giveBack(this.#gives);
+    const others = shape.config.turns - 1;
+    if (others > 0) this.#position.skip(integer(b, "mul", depthSteps(this.#block), others));
   }
 
   #giveBack(guard: Value): void {

@@ -18,9 +18,11 @@ export interface Sm90aWgmmaGemmConfig {
   readonly bn: number;
   /** Tiles of A and B in shared memory. */
   readonly stages: number;
-  /** Warpgroups that multiply, along rows and columns; one more fills the stages. */
+  /** Warpgroups that share a tile, along rows and columns. */
   readonly groupsM: number;
   readonly groupsN: number;
+  /** How many such sets take tiles in turn: one stores while the next multiplies. */
+  readonly turns: number;
   /** Columns of accumulators that a warp stages at a time for its stores. */
   readonly staged: number;
   /** Rows of tiles that are walked together so that their B stays in L2. */
@@ -30,7 +32,7 @@ export interface Sm90aWgmmaGemmConfig {
 export interface WgmmaShape {
   readonly config: Sm90aWgmmaGemmConfig;
   readonly threads: number;
-  /** Warpgroups that multiply. */
+  /** Warpgroups that multiply; one more fills the stages. */
   readonly groups: number;
   /** Rows of a warpgroup's tile, in products of 64, and its columns. */
   readonly tall: number;
@@ -39,9 +41,12 @@ export interface WgmmaShape {
   readonly b: TileLayout;
   readonly bOffset: number;
   readonly stageBytes: number;
+  /** Barriers of the ring's stages, then one for each turn. */
   readonly barriersOffset: number;
-  /** Where row statistics stand: [stage][row] of f32. */
+  readonly turnsOffset: number;
+  /** Where each warp has its rows' statistics, [product][statistic][row] of f32; bytes of a product's. */
   readonly statsOffset: number;
+  readonly statsBytes: number;
   /** Where each warp stages accumulators: words of a row, bytes of a warp. */
   readonly stagingOffset: number;
   readonly stagedStride: number;
@@ -65,26 +70,31 @@ const registersOf: { readonly [groups: number]: WgmmaShape["registers"] } = {
 
 /** `statistics`: how many values each row has. */
 export function wgmmaShape(config: Sm90aWgmmaGemmConfig, statistics: number): WgmmaShape {
-  const { bm, bn, stages, groupsM, groupsN, staged } = config;
-  const groups = groupsM * groupsN;
+  const { bm, bn, stages, groupsM, groupsN, turns, staged } = config;
+  const groups = groupsM * groupsN * turns;
+  const tall = bm / groupsM / groupRows;
+  const statsBytes = statistics * warpRows * 4;
   const stageBytes = (bm + bn) * rowBytes;
   const barriersOffset = stages * stageBytes;
-  const statsOffset = barriersOffset + roundUp(stages * 2 * barrierBytes, 128);
-  const stagingOffset = statsOffset + roundUp(statistics * bm * 4, 128);
+  const turnsOffset = barriersOffset + stages * 2 * barrierBytes;
+  const statsOffset = roundUp(turnsOffset + turns * barrierBytes, 128);
+  const stagingOffset = statsOffset + roundUp(groups * 4 * tall * statsBytes, 128);
   const stride = stagedStride(staged);
   const stagedBytes = warpRows * stride * 4;
   return {
     config,
     threads: (groups + 1) * groupThreads,
     groups,
-    tall: bm / groupsM / groupRows,
+    tall,
     columns: bn / groupsN,
     a: tileLayout(bm, rowElements / 8),
     b: tileLayout(bn, rowElements / 8),
     bOffset: bm * rowBytes,
     stageBytes,
     barriersOffset,
+    turnsOffset,
     statsOffset,
+    statsBytes,
     stagingOffset,
     stagedStride: stride,
     stagedBytes,

@@ -1,5 +1,5 @@
 /** Row statistics before a tile's product and its stores after it; each warp stores its own rows. */
-import type { Value } from "../../compiler/codegen/ptx/builder.js";
+import { immediate, type Value } from "../../compiler/codegen/ptx/builder.js";
 import { param } from "../../compiler/codegen/expressions.js";
 import { ptx } from "../../compiler/codegen/ptx/instructions.js";
 import { integer } from "../../compiler/codegen/ptx/mma.js";
@@ -9,7 +9,7 @@ import {
   stagedLanes,
 } from "../../compiler/codegen/ptx/mma-staged.js";
 import { bindStatistics } from "../../compiler/codegen/ptx/mma-stats.js";
-import { groupRows, groupThreads } from "../../compiler/codegen/ptx/wgmma.js";
+import { groupRows } from "../../compiler/codegen/ptx/wgmma.js";
 import { emitStatistics } from "./sm80-mma-epilogue.js";
 import type { Origin, WgmmaBlock } from "./sm90a-wgmma-block.js";
 import { warpRows } from "./sm90a-wgmma-shape.js";
@@ -17,40 +17,35 @@ import { columnPlace, rowPlace, type Place } from "./store-scopes.js";
 
 /** A warp among those that multiply. */
 export interface StoringWarp {
-  /** Among all of them. */
-  readonly warp: Value;
   readonly lane: Value;
   /** Its first row and first column in the tile. */
   readonly row: Value;
   readonly column: Value | null;
-  /** Where it stages its sums. */
+  /** Where its rows' statistics stand, and where it stages its sums. */
+  readonly statistics: Value;
   readonly staging: Value;
 }
 
-/** Barrier of the warps that multiply; 0 is the block's. */
-const multiplying = 1;
-
-/** Statistics of the tile's rows into shared memory: no warp still reads those of the tile before. */
+/** Statistics of the warp's rows into its own place in shared memory. */
 export function emitTileStatistics(block: WgmmaBlock, { m0 }: Origin, own: StoringWarp): void {
-  const { desc, shape, kernel, batch, shared } = block;
+  const { desc, shape, kernel, batch } = block;
   const { b } = kernel;
   if (desc.stages.length === 0) return;
-  const meet = ptx.barrierOf(multiplying, shape.groups * groupThreads);
-  b.raw(meet);
-  emitStatistics(
-    {
+  const first = integer(b, "add", m0, own.row);
+  for (let product = 0; product < shape.tall; product++) {
+    const place = {
       desc,
       tile: batch,
-      m0,
-      rows: shape.config.bm,
-      base: integer(b, "add", shared, shape.statsOffset),
-      warp: own.warp,
-      warps: shape.groups * 4,
+      m0: integer(b, "add", first, product * groupRows),
+      rows: warpRows,
+      base: integer(b, "add", own.statistics, product * shape.statsBytes),
+      warp: immediate(0, "s32"),
+      warps: 1,
       lane: own.lane,
-    },
-    b.block.section(),
-  );
-  b.raw(meet);
+    };
+    emitStatistics(place, b.block.section());
+  }
+  b.raw(ptx.warpBarrier);
 }
 
 type Tiles = readonly (readonly (readonly Value[])[])[];
@@ -80,7 +75,7 @@ function emitStores(
   sums: readonly (readonly Value[])[],
   at: { readonly row: number; readonly column: number },
 ): void {
-  const { desc, shape, kernel, batch, shared } = block;
+  const { desc, shape, kernel, batch } = block;
   const { b } = kernel;
   const { bm, bn, staged } = shape.config;
   const layout = { stride: shape.stagedStride, rows: warpRows, slices: 1 };
@@ -99,8 +94,8 @@ function emitStores(
   const rowScope = (row: Value): Place => {
     const inTile = integer(b, "add", integer(b, "add", row, own.row), at.row);
     const place = rowPlace(desc, batch, rows, integer(b, "add", m0, inTile), bm);
-    const statistics = integer(b, "add", shared, shape.statsOffset);
-    bindStatistics(place.scope, desc.stages, inTile, bm, statistics);
+    const statistics = integer(b, "add", own.statistics, (at.row / groupRows) * shape.statsBytes);
+    bindStatistics(place.scope, desc.stages, row, warpRows, statistics);
     return place;
   };
   emitStagedStores(b, before, rows, {

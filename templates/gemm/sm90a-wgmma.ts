@@ -14,7 +14,7 @@ import { gemmSources, type GemmSources } from "./sm80-mma-shape.js";
 import { TileWalk, openBlock, type WgmmaBlock } from "./sm90a-wgmma-block.js";
 import { wgmmaCandidates } from "./sm90a-wgmma-candidates.js";
 import { emitFill } from "./sm90a-wgmma-fill.js";
-import { GroupProduct } from "./sm90a-wgmma-product.js";
+import { GroupProduct, type GroupPlace } from "./sm90a-wgmma-product.js";
 import { warpRows, wgmmaShape, type Sm90aWgmmaGemmConfig } from "./sm90a-wgmma-shape.js";
 import { emitTileStatistics, emitTileStores, type StoringWarp } from "./sm90a-wgmma-stores.js";
 
@@ -51,31 +51,44 @@ const textOf = ({ before, tile, step, moreSteps, after, moreTiles }: Role<Block,
 
 const end = "END";
 
+/** Where this warpgroup is among those that multiply. */
+function groupPlace({ kernel, shape, group }: WgmmaBlock): GroupPlace {
+  const { b } = kernel;
+  const { groupsM, groupsN, turns } = shape.config;
+  const along = (count: number, below: number): Value | null =>
+    count === 1 ? null : integer(b, "mod", integer(b, "div", group, below), count);
+  return {
+    groupM: along(groupsM, 1),
+    groupN: along(groupsN, groupsM),
+    turn: along(turns, groupsM * groupsN),
+  };
+}
+
 /** A warp's place among those that multiply. */
-function storingWarp(block: WgmmaBlock, groupM: Value | null, groupN: Value | null): StoringWarp {
+function storingWarp(block: WgmmaBlock, { groupM, groupN }: GroupPlace): StoringWarp {
   const { kernel, shape, thread, shared } = block;
   const { b } = kernel;
   // None beyond the last: what the branch on the role proves, the verifier does not know.
   const warp = integer(b, "min", integer(b, "div", thread, 32), shape.groups * 4 - 1);
   const rows = integer(b, "mul", integer(b, "mod", warp, 4), warpRows);
-  const staging = integer(b, "add", shared, shape.stagingOffset);
+  const own = (offset: number, bytes: number): Value =>
+    integer(b, "add", integer(b, "add", shared, offset), integer(b, "mul", warp, bytes));
   return {
-    warp,
     lane: integer(b, "and", thread, 31),
     row:
       groupM === null
         ? rows
         : integer(b, "add", rows, integer(b, "mul", groupM, shape.tall * groupRows)),
     column: groupN === null ? null : integer(b, "mul", groupN, shape.columns),
-    staging: integer(b, "add", staging, integer(b, "mul", warp, shape.stagedBytes)),
+    statistics: own(shape.statsOffset, shape.tall * shape.statsBytes),
+    staging: own(shape.stagingOffset, shape.stagedBytes),
   };
 }
 
 /** The role that multiplies and stores. */
 function emitProducts(block: WgmmaBlock): Role<Block, Value> {
-  const { kernel, shape } = block;
+  const { kernel } = block;
   const { b } = kernel;
-  const { groupsM, groupsN } = shape.config;
   const [before, tile, step, after] = [
     kernel.section(),
     kernel.section(),
@@ -83,13 +96,12 @@ function emitProducts(block: WgmmaBlock): Role<Block, Value> {
     kernel.section(),
   ];
   const { walk, own, product } = b.into(before, () => {
-    const groupM = groupsM === 1 ? null : integer(b, "mod", block.group, groupsM);
-    const groupN = groupsN === 1 ? null : integer(b, "div", block.group, groupsM);
-    const warp = storingWarp(block, groupM, groupN);
+    const group = groupPlace(block);
+    const warp = storingWarp(block, group);
     return {
-      walk: new TileWalk(block, end),
+      walk: new TileWalk(block, end, group.turn),
       own: warp,
-      product: new GroupProduct(block, warp.lane, groupM, groupN),
+      product: new GroupProduct(block, warp.lane, group),
     };
   });
   const { origin, counter } = b.into(tile, () => {

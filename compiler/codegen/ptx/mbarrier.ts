@@ -3,7 +3,7 @@
  * that producers fill and consumers empty between two such barriers each.
  */
 import { address, type PtxBuilder, type Value } from "./builder.js";
-import { ptx } from "./instructions.js";
+import { binaryInstruction, ptx } from "./instructions.js";
 import { increase, integer } from "./mma.js";
 
 export const mbarrier = {
@@ -86,11 +86,22 @@ export class RingPosition {
     waitFor(this.#b, place, this.#parity);
   }
 
+  /** Goes on by as many stages, which are another's. */
+  skip(count: Value): void {
+    const b = this.#b;
+    const { stages } = this.#ring;
+    const total = b.op(binaryInstruction.add.s32!, "s32", this.#stage, count);
+    const turns = b.op(binaryInstruction.div.u32!, "s32", total, stages);
+    b.line(binaryInstruction.mod.u32!, this.#stage, total, stages);
+    const odd = integer(b, "and", turns, 1);
+    b.line(binaryInstruction.xor.s32!, this.#parity, this.#parity, odd);
+  }
+
   advance(): void {
     const b = this.#b;
     increase(b, this.#stage, 1);
     const end = b.op(ptx.setp("eq", "s32"), "pred", this.#stage, this.#ring.stages);
     b.lineIf(end, ptx.move("s32"), this.#stage, 0);
-    b.lineIf(end, "xor.b32", this.#parity, this.#parity, 1);
+    b.lineIf(end, binaryInstruction.xor.s32!, this.#parity, this.#parity, 1);
   }
 }

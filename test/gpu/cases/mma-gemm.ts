@@ -231,7 +231,7 @@ function tileTags(config: GemmConfig): string[] {
       ]
     : [
         `tile=${config.bm}x${config.bn}`,
-        `groups=${config.groupsM}x${config.groupsN}`,
+        `groups=${config.groupsM}x${config.groupsN}x${config.turns}`,
         stages,
         `staged=${config.staged}`,
       ];

@@ -11,8 +11,8 @@ export const groupTile = (
   groupsM: number,
   groupsN: number,
   staged: number,
-  raster = 8,
-): Sm90aWgmmaGemmConfig => ({ bm, bn, stages, groupsM, groupsN, staged, raster });
+  turns = 1,
+): Sm90aWgmmaGemmConfig => ({ bm, bn, stages, groupsM, groupsN, turns, staged, raster: 8 });
 
 const ragged = { dtype: "bf16", m: 70, n: 72, k: 136 } as const;
 
@@ -30,6 +30,10 @@ const tiles: GemmOptions[] = [
   { ...ragged, n: 200, config: groupTile(64, 192, 4, 1, 2, 32) },
   { ...ragged, n: 136, config: groupTile(64, 128, 5, 1, 2, 64) },
   { ...ragged, m: 200, n: 72, k: 520, config: groupTile(64, 64, 3, 1, 2, 32) },
+  { ...ragged, m: 150, n: 264, config: groupTile(128, 128, 5, 1, 1, 64, 2) },
+  { ...ragged, m: 264, n: 72, k: 520, config: groupTile(128, 64, 3, 1, 1, 64, 2) },
+  { ...ragged, n: 264, k: 264, config: groupTile(64, 256, 4, 1, 1, 32, 2) },
+  { ...ragged, m: 1, n: 8, config: groupTile(64, 64, 4, 1, 1, 32, 2) },
 ].map((options) => ({ ...options, whole: true }));
 
 const small = groupTile(64, 128, 4, 1, 2, 32);
@@ -51,6 +55,14 @@ const edges: GemmOptions[] = [
 
 const bodies: GemmOptions[] = [
   { dtype: "bf16", m: 70, n: 48, k: 264, deferred: true },
+  {
+    dtype: "bf16",
+    m: 200,
+    n: 136,
+    k: 264,
+    deferred: true,
+    config: groupTile(128, 64, 4, 1, 1, 32, 2),
+  },
   { dtype: "f16", m: 70, n: 136, k: 72, deferred: true, epilogue: "bias+gelu", out: "f16" },
   { dtype: "bf16", m: 70, n: 47, k: 64, epilogue: "bias+gelu", out: "bf16" },
   { dtype: "bf16", m: 33, n: 64, k: 64, epilogue: "residual", out: "bf16" },
