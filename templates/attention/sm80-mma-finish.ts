@@ -58,7 +58,7 @@ export function emitFinish(steps: AttentionSteps): FinishBlocks {
     stageAccumulators(
       b,
       {
-        layout: { stride: shape.stagedStride, rows: shape.bm, slices: shape.config.warpsK },
+        layout: { stride: shape.stagedStride, rows: shape.bm, slices: shape.config.warpsK, gap: 0 },
         base: shared,
         lane,
         row: block.warpM === null ? null : integer(b, "mul", block.warpM, 16 * shape.config.tilesM),
@@ -157,6 +157,7 @@ function emitStores(steps: AttentionSteps, before: Block, rows: Block): void {
       stride: shape.stagedStride,
       rows: shape.bm,
       slices: shape.config.split ? 1 : shape.config.warpsK,
+      gap: 0,
     },
     base: shared,
     thread,

@@ -81,6 +81,7 @@ export function emitStorePass(block: GemmBlock, accumulators: Tiles, pass: numbe
     stride: shape.stagedStride,
     rows: stagedRows,
     slices: config.warpsK,
+    gap: 0,
   };
   const perPass = accumulators.length / passes;
   b.into(parts.stage, () => {

@@ -1,8 +1,9 @@
 /** Legal configurations of the sm_90a gemm, best first by a model of its time. */
 import type { GemmDesc } from "../../compiler/kernel/desc.js";
 import type { Target } from "../../compiler/kernel/target.js";
-import { rangeOf } from "../../compiler/codegen/expressions.js";
+import { postorder, rangeOf } from "../../compiler/codegen/expressions.js";
 import { fits32 } from "../../compiler/codegen/ptx/expr.js";
+import { legal } from "../../compiler/codegen/ptx/legal.js";
 import { isHalf } from "../../compiler/codegen/ptx/mma.js";
 import { rowBytes, rowElements } from "../../compiler/codegen/ptx/wgmma.js";
 import { gemmSources, type GemmSources } from "./sm80-mma-shape.js";
@@ -21,7 +22,6 @@ const tile = (bm: number, bn: number, groupsM: number, groupsN: number, turns = 
 /** Two warpgroups that multiply, with 128 sums a thread at most. */
 const tiles: readonly Tile[] = [
   ...[256, 224, 192, 160, 128, 96, 64].map((columns) => tile(128, columns, 2, 1)),
-  tile(256, 128, 2, 1),
   ...[256, 192, 128, 64].map((columns) => tile(64, columns, 1, 2)),
   ...[128, 96, 64].map((columns) => tile(128, columns, 1, 1, 2)),
   ...[256, 224, 192, 160, 128, 96, 64].map((columns) => tile(64, columns, 1, 1, 2)),
@@ -41,9 +41,10 @@ const machine = {
   stage: 40,
   latency: 2350,
   start: 4000,
-  /** Storing: of a tile, and of each of its sums. */
+  /** Storing: of a tile, of each of its sums by width of staging, and of each operation on one. */
   stores: 800,
-  sum: 0.1,
+  sum: { 64: 0.1, 32: 0.13 } as Readonly<Record<number, number>>,
+  operation: 0.012,
 } as const;
 
 function unsupported(desc: GemmDesc, target: Target, sources: GemmSources): boolean {
@@ -92,12 +93,26 @@ interface Sizes {
   readonly depth: number;
   readonly batch: number;
   readonly blocks: number;
+  /** Of the bodies that are stored, for each sum. */
+  readonly operations: number;
+}
+
+/** Operations of the stores' bodies for each sum. */
+function operationsOf(desc: GemmDesc): number {
+  let count = 0;
+  postorder(
+    desc.stores.map(({ value }) => legal(value)),
+    ({ args, type }) => {
+      if (args.length > 0 && type === "f32") count++;
+    },
+  );
+  return count / desc.group;
 }
 
 /** Estimated cycles: rounds of tiles, each the slowest of products, L2 and latency; or memory. */
 export function estimate(config: Sm90aWgmmaGemmConfig, sizes: Sizes): number {
-  const { bm, bn, stages, turns } = config;
-  const { rows, columns, depth, batch, blocks } = sizes;
+  const { bm, bn, stages, turns, staged } = config;
+  const { rows, columns, depth, batch, blocks, operations } = sizes;
   const rounds = Math.ceil((Math.ceil(rows / bm) * Math.ceil(columns / bn) * batch) / blocks);
   const bytes = (Math.min(bm, rows) + bn) * rowBytes;
   const step = Math.max(
@@ -106,10 +121,14 @@ export function estimate(config: Sm90aWgmmaGemmConfig, sizes: Sizes): number {
     machine.latency / (stages - 1),
   );
   const product = Math.ceil(depth / rowElements) * step;
-  const stores = machine.stores + bm * bn * machine.sum;
-  // Stores of one turn hide behind the products of the next.
+  const moving = machine.stores + bm * bn * machine.sum[staged]!;
+  const bodies = operations * bm * bn * machine.operation;
+  // One turn's bodies hide behind the next one's products, computed by half of the warps; of what
+  // moves through shared memory, which products need too, little hides.
   const computed =
-    turns === 1 ? rounds * (product + stores) : rounds * Math.max(product, stores / 2) + stores;
+    turns === 1
+      ? rounds * (product + moving + bodies)
+      : rounds * Math.max(product + 0.8 * moving, product / 2 + moving + bodies) + 2 * bodies;
   const moved = (batch * (rows * depth + columns * depth + rows * columns) * 2) / machine.dram;
   // What is hidden shows a little.
   return Math.max(computed, moved) + 0.1 * Math.min(computed, moved) + machine.start;
@@ -124,6 +143,7 @@ export function wgmmaCandidates(desc: GemmDesc, target: Target): readonly Sm90aW
     depth: rangeOf(desc.kExtent).max,
     batch: desc.batchExtents.reduce((product, extent) => product * rangeOf(extent).max, 1),
     blocks: target.multiprocessors ?? 1,
+    operations: operationsOf(desc),
   };
   if (sizes.rows < fewestRows) return [];
   return [...configurations(desc, target, sizes.blocks)]

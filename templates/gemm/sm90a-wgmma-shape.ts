@@ -50,6 +50,7 @@ export interface WgmmaShape {
   /** Where each warp stages accumulators: words of a row, bytes of a warp. */
   readonly stagingOffset: number;
   readonly stagedStride: number;
+  readonly stagedGap: number;
   readonly stagedBytes: number;
   readonly sharedBytes: number;
   /** Registers of a thread that fills and of one that multiplies; null: all have what a block allows. */
@@ -97,6 +98,8 @@ export function wgmmaShape(config: Sm90aWgmmaGemmConfig, statistics: number): Wg
     statsBytes,
     stagingOffset,
     stagedStride: stride,
+    // What the stride leaves free.
+    stagedGap: staged === 64 ? 4 : 0,
     stagedBytes,
     sharedBytes: stagingOffset + groups * 4 * stagedBytes,
     registers: registersOf[groups] ?? null,

@@ -78,7 +78,7 @@ function emitStores(
   const { desc, shape, kernel, batch } = block;
   const { b } = kernel;
   const { bm, bn, staged } = shape.config;
-  const layout = { stride: shape.stagedStride, rows: warpRows, slices: 1 };
+  const layout = { stride: shape.stagedStride, rows: warpRows, slices: 1, gap: shape.stagedGap };
   const { staging: base, lane } = own;
   stageAccumulators(b, { layout, base, lane, row: null, column: null, slice: null }, [sums]);
   b.raw(ptx.warpBarrier);

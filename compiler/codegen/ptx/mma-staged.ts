@@ -2,6 +2,7 @@
  * From accumulators to stores: fragments are staged as f32 in shared memory, then threads walk rows
  * with consecutive columns each, so that bodies are written once, and load and store 16 bytes at a time.
  */
+import { bug } from "../../errors.js";
 import type { Store } from "../../kernel/desc.js";
 import type { Expr } from "../../scalar/expr.js";
 import { address, vector, type Block, type PtxBuilder, type Value } from "./builder.js";
@@ -16,6 +17,8 @@ export interface StagedLayout {
   readonly rows: number;
   /** Partial sums, added in order. */
   readonly slices: number;
+  /** Words left free after each 32 columns, so that reads of four words meet no bank twice; else 0. */
+  readonly gap: number;
 }
 
 /** Where a warp's fragments go. */
@@ -36,6 +39,7 @@ export function stageAccumulators(
   tiles: readonly (readonly (readonly Value[])[])[],
 ): void {
   const { layout, lane } = place;
+  if (layout.gap > 0 && place.column !== null) throw bug("gaps from a column known at run time");
   let row = integer(b, "shr", lane, 2);
   if (place.row !== null) row = integer(b, "add", row, place.row);
   if (place.slice !== null)
@@ -47,7 +51,8 @@ export function stageAccumulators(
   tiles.forEach((line, i) => {
     line.forEach((acc, j) => {
       for (const half of [0, 1]) {
-        const at = ((i * 16 + half * 8) * layout.stride + j * 8) * 4;
+        const along = j * 8 + layout.gap * (j >> 2);
+        const at = ((i * 16 + half * 8) * layout.stride + along) * 4;
         b.line(
           ptx.storeShared("f32", 2),
           address(first, at),
@@ -106,12 +111,12 @@ export function emitStagedStores(
     const part = integer(b, "mod", thread, perRow);
     const column = integer(b, "mul", part, lanes);
     const { scope: columnScope, inside } = options.columnScope(column);
-    const word = integer(
-      b,
-      "add",
-      integer(b, "mul", row, layout.stride),
-      integer(b, "mul", column, group),
-    );
+    let staged = integer(b, "mul", column, group);
+    if (layout.gap > 0) {
+      const gaps = integer(b, "mul", integer(b, "div", staged, 32), layout.gap);
+      staged = integer(b, "add", staged, gaps);
+    }
+    const word = integer(b, "add", integer(b, "mul", row, layout.stride), staged);
     const place = b.op("mad.lo.s32", "s32", word, 4, options.base);
     b.into(body, () => {
       if (inside !== null) b.branch(done, inside, true);

@@ -18,7 +18,7 @@ const ragged = { dtype: "bf16", m: 70, n: 72, k: 136 } as const;
 
 /** Every shape of tile, on extents that are no multiple of it. */
 const tiles: GemmOptions[] = [
-  { ...ragged, m: 150, n: 264, config: groupTile(128, 256, 3, 2, 1, 128) },
+  { ...ragged, m: 150, n: 264, config: groupTile(128, 256, 3, 2, 1, 64) },
   { ...ragged, m: 130, n: 264, config: groupTile(128, 256, 4, 2, 1, 32) },
   { ...ragged, m: 264, n: 136, config: groupTile(256, 128, 3, 2, 1, 64) },
   { ...ragged, m: 150, n: 200, config: groupTile(128, 192, 4, 2, 1, 64) },

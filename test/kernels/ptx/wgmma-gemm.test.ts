@@ -21,8 +21,13 @@ describe("warpgroup gemm, interpreted", () => {
       );
       const { error, place } = worstError(entry.desc, after, entry.expected);
       expect(error, place).toBeLessThanOrEqual(entry.tolerance);
-      const copies = [...report.conflictSites.keys()].filter((site) => site.startsWith("cp.async"));
-      expect(copies, "bank conflicts of copies").toEqual([]);
+      const sites = [...report.conflictSites.keys()];
+      const narrow = (site: string): boolean =>
+        options.config!.staged < 64 && site.startsWith("ld.shared");
+      expect(
+        sites.filter((site) => !narrow(site)),
+        "bank conflicts",
+      ).toEqual([]);
     },
   );
 });
@@ -75,9 +80,14 @@ describe("candidates of the warpgroup gemm", () => {
     const square = (size: number): GemmOptions => ({ dtype: "bf16", m: size, n: size, k: size });
     expect(tilesOf(square(4096))[0]).toBe("128x256x3");
     expect(tilesOf(square(2048))[0]).toBe("128x256x3");
-    expect(tilesOf({ dtype: "bf16", m: 512, n: 4096, k: 14336 })[0]).toBe("128x128x5");
+    expect(tilesOf({ dtype: "bf16", m: 512, n: 28672, k: 4096 })[0]).toBe("128x224x4");
     expect(tilesOf({ dtype: "bf16", m: 512, n: 6144, k: 4096 })[0]).toBe("128x192x4");
     expect(tilesOf({ dtype: "bf16", m: 256, n: 6144, k: 4096 })[0]).toBe("128x96x7");
+  });
+
+  test("take turns where the stores compute much", () => {
+    const { desc } = gemmDesc({ ...shapes[0]!, m: 4096, n: 4096, k: 1024, epilogue: "bias+gelu" });
+    expect(sm90aWgmmaGemm.candidates(desc, target)[0]!.turns).toBe(2);
   });
 
   test("fit a multiprocessor", () => {
