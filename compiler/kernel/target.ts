@@ -93,8 +93,10 @@ export const targets: Readonly<Record<string, Target>> = {
   },
 };
 
-/** The newest NVIDIA target that a GPU of this compute capability (90 for 9.0) runs. */
+/** The best NVIDIA target that a GPU of this compute capability (90 for 9.0) runs: its own, if it has one. */
 export function newestTarget(capability: number): string {
+  const own = `sm_${capability}a`;
+  if (own in targets) return own;
   const runs = Object.values(targets)
     .map(({ name }) => [Number(/^sm_(\d+)$/.exec(name)?.[1] ?? Infinity), name] as const)
     .filter(([number]) => number <= capability)

@@ -17,7 +17,7 @@ import {
 import { increase, integer, isHalf, type HalfType } from "../../compiler/codegen/ptx/mma.js";
 import { groupThreads, rowElements } from "../../compiler/codegen/ptx/wgmma.js";
 import type { GemmSources } from "./sm80-mma-shape.js";
-import type { WgmmaShape } from "./sm90a-wgmma-shape.js";
+import { groups, type WgmmaShape } from "./sm90a-wgmma-shape.js";
 
 export interface WgmmaBlock {
   readonly desc: GemmDesc;
@@ -70,7 +70,7 @@ export function openBlock(
     };
     const leader = b.op(ptx.setp("eq", "s32"), "pred", thread, 0);
     // A lane of each warp that shares a tile arrives.
-    const empty = (shape.groups / turns) * 4;
+    const empty = (groups / turns) * 4;
     initialise(b, ring, { full: groupThreads, empty }, leader);
     for (let turn = 0; turn < turns && turns > 1; turn++) {
       const place = address(shared, shape.turnsOffset + turn * barrierBytes);
@@ -98,7 +98,7 @@ export function openBlock(
       setup,
       thread,
       group,
-      fills: b.op(ptx.setp("eq", "s32"), "pred", group, shape.groups),
+      fills: b.op(ptx.setp("eq", "s32"), "pred", group, groups),
       shared,
       ring,
       tilesM,
@@ -123,18 +123,18 @@ export class TileWalk {
 
   /**
    * Writes the first tile's index to the current block, and leaves to `end` if there is none.
-   * `turn`: which of `turns` tiles; null: all.
+   * `turns`: each warpgroup that multiplies walks its own; 1: all.
    */
-  constructor(block: WgmmaBlock, end: string, turn: Value | null) {
-    const { kernel, desc, shape, tiles } = block;
+  constructor(block: WgmmaBlock, end: string, turns: number) {
+    const { kernel, desc, group, tiles } = block;
     const { b } = kernel;
     const [own, grid] = [kernel.special("%ctaid.x"), kernel.special("%nctaid.x")];
     this.#block = block;
     this.#index =
-      turn === null ? b.op("mov.b32", "s32", own) : b.op(ptx.mad.s32!, "s32", turn, grid, own);
-    this.#stride = turn === null ? grid : integer(b, "mul", grid, shape.config.turns);
+      turns === 1 ? b.op("mov.b32", "s32", own) : b.op(ptx.mad.s32!, "s32", group, grid, own);
+    this.#stride = integer(b, "mul", grid, turns);
     // The grid counts the rows that there may be, and the first turn.
-    if (desc.rows !== undefined || turn !== null)
+    if (desc.rows !== undefined || turns > 1)
       b.branch(end, b.op(ptx.setp("ge", "s32"), "pred", this.#index, tiles));
   }
 

@@ -9,23 +9,19 @@ import { rowBytes, rowElements } from "../../compiler/codegen/ptx/wgmma.js";
 import { gemmSources, type GemmSources } from "./sm80-mma-shape.js";
 import { wgmmaShape, type Sm90aWgmmaGemmConfig } from "./sm90a-wgmma-shape.js";
 
-type Tile = Pick<Sm90aWgmmaGemmConfig, "bm" | "bn" | "groupsM" | "groupsN" | "turns">;
+type Tile = Pick<Sm90aWgmmaGemmConfig, "bm" | "bn" | "turns">;
 
-const tile = (bm: number, bn: number, groupsM: number, groupsN: number, turns = 1): Tile => ({
-  bm,
-  bn,
-  groupsM,
-  groupsN,
-  turns,
-});
+const each = (bm: number, turns: 1 | 2, columns: readonly number[]): Tile[] =>
+  columns.map((bn) => ({ bm, bn, turns }));
 
-/** Two warpgroups that multiply, with 128 sums a thread at most. */
+/** 128 sums a thread at most. */
 const tiles: readonly Tile[] = [
-  ...[256, 224, 192, 160, 128, 96, 64].map((columns) => tile(128, columns, 2, 1)),
-  ...[256, 192, 128, 64].map((columns) => tile(64, columns, 1, 2)),
-  ...[128, 96, 64].map((columns) => tile(128, columns, 1, 1, 2)),
-  ...[256, 224, 192, 160, 128, 96, 64].map((columns) => tile(64, columns, 1, 1, 2)),
+  ...each(128, 1, [256, 224, 192, 160]),
+  ...each(128, 2, [128, 96, 64]),
+  ...each(64, 2, [256, 192, 128, 96, 64]),
 ];
+
+const mostStages = 8;
 
 /** With fewer, `mma.sync` with narrow tiles wins. */
 const fewestRows = 65;
@@ -33,18 +29,18 @@ const fewestRows = 65;
 /** Cycles, and bytes in a cycle, fitted to an H200: see docs/performance.md. */
 const machine = {
   /** Multiply-adds of one multiprocessor, as far as power lets it. */
-  products: 2048 / 1.32,
+  products: 2048 / 1.174,
   /** Of one multiprocessor from L2, of all from memory. */
-  l2: 55,
+  l2: 56,
   dram: 2250,
   /** Of a stage besides, from asking for one to having it, and before a kernel's first. */
-  stage: 40,
+  stage: 101,
   latency: 2350,
-  start: 4000,
+  start: 4500,
   /** Storing: of a tile, of each of its sums by width of staging, and of each operation on one. */
-  stores: 800,
-  sum: { 64: 0.1, 32: 0.13 } as Readonly<Record<number, number>>,
-  operation: 0.012,
+  stores: 1100,
+  sum: { 64: 0.092, 32: 0.136 } as Readonly<Record<number, number>>,
+  operation: 0.01,
 } as const;
 
 function unsupported(desc: GemmDesc, target: Target, sources: GemmSources): boolean {
@@ -68,23 +64,22 @@ function rasterOf({ bm, bn }: Tile, blocks: number): number {
   return [4, 8, 16].reduce((best, rows) => (read(rows) < read(best) ? rows : best));
 }
 
-/** Every legal configuration of a tile: as many stages as fit with each width of staging. */
+/** Each tile that has three stages or more, with as many as fit. */
 function* configurations(
   desc: GemmDesc,
   target: Target,
   blocks: number,
 ): Generator<Sm90aWgmmaGemmConfig> {
-  for (const shape of tiles)
-    for (const staged of [64, 32]) {
-      if ((shape.bn / shape.groupsN) % staged !== 0 || shape.bn % desc.group !== 0) continue;
-      for (let stages = 8; stages >= 3; stages--) {
-        const config = { ...shape, stages, staged, raster: rasterOf(shape, blocks) };
-        if (wgmmaShape(config, desc.stages.length).sharedBytes > (target.sharedBytes ?? 0))
-          continue;
-        yield config;
+  const fits = (config: Sm90aWgmmaGemmConfig): boolean =>
+    wgmmaShape(config, desc.stages.length).sharedBytes <= (target.sharedBytes ?? 0);
+  for (const tile of tiles) {
+    const raster = rasterOf(tile, blocks);
+    for (let stages = mostStages; stages >= 3; stages--)
+      if (fits({ ...tile, stages, raster })) {
+        yield { ...tile, stages, raster };
         break;
       }
-    }
+  }
 }
 
 interface Sizes {
@@ -111,13 +106,14 @@ function operationsOf(desc: GemmDesc): number {
 
 /** Estimated cycles: rounds of tiles, each the slowest of products, L2 and latency; or memory. */
 export function estimate(config: Sm90aWgmmaGemmConfig, sizes: Sizes): number {
-  const { bm, bn, stages, turns, staged } = config;
+  const { bm, bn, turns, stages } = config;
+  const { staged } = wgmmaShape(config, 0);
   const { rows, columns, depth, batch, blocks, operations } = sizes;
   const rounds = Math.ceil((Math.ceil(rows / bm) * Math.ceil(columns / bn) * batch) / blocks);
   const bytes = (Math.min(bm, rows) + bn) * rowBytes;
   const step = Math.max(
     (bm * bn * rowElements) / machine.products + machine.stage,
-    bytes / machine.l2 + machine.stage,
+    bytes / machine.l2,
     machine.latency / (stages - 1),
   );
   const product = Math.ceil(depth / rowElements) * step;
@@ -128,7 +124,7 @@ export function estimate(config: Sm90aWgmmaGemmConfig, sizes: Sizes): number {
   const computed =
     turns === 1
       ? rounds * (product + moving + bodies)
-      : rounds * Math.max(product + 0.8 * moving, product / 2 + moving + bodies) + 2 * bodies;
+      : rounds * Math.max(product + 0.72 * moving, product / 2 + moving + bodies) + 2 * bodies;
   const moved = (batch * (rows * depth + columns * depth + rows * columns) * 2) / machine.dram;
   // What is hidden shows a little.
   return Math.max(computed, moved) + 0.1 * Math.min(computed, moved) + machine.start;

@@ -66,7 +66,7 @@ export function emitFill(block: WgmmaBlock, end: string): FillText {
       rows: layout.rows,
     });
     return {
-      walk: new TileWalk(block, end, null),
+      walk: new TileWalk(block, end, 1),
       position: new RingPosition(b, block.ring, 1),
       operands: [
         operand(shape.a, sources.a.copy!, desc.m, desc.mExtent, 0),

@@ -21,13 +21,6 @@ import {
 } from "../../compiler/codegen/ptx/wgmma.js";
 import { countDown, depthCounter, depthSteps, type WgmmaBlock } from "./sm90a-wgmma-block.js";
 
-/** A warpgroup's part of a tile along rows and columns, and its turn; null where there is one. */
-export interface GroupPlace {
-  readonly groupM: Value | null;
-  readonly groupN: Value | null;
-  readonly turn: Value | null;
-}
-
 /** Barriers of this turn and of the next, and the parity of the phase to wait for. */
 interface Turn {
   readonly own: Value;
@@ -52,27 +45,27 @@ export class GroupProduct {
   readonly #accumulators: readonly (readonly Value[])[];
 
   /** Writes places and descriptors to the current block. */
-  constructor(block: WgmmaBlock, lane: Value, { groupM, groupN, turn }: GroupPlace) {
+  constructor(block: WgmmaBlock, lane: Value) {
     this.#block = block;
-    const { kernel, shape, shared } = block;
+    const { kernel, shape, shared, group } = block;
+    const { bn, turns } = shape.config;
     const { b } = kernel;
-    const low = (offset: number, part: Value | null, rows: number): Value => {
-      const first = integer(b, "add", shared, offset);
-      const own =
-        part === null ? first : integer(b, "add", first, integer(b, "mul", part, rows * rowBytes));
-      return integer(b, "add", integer(b, "div", own, descriptorUnit), descriptorLow);
-    };
-    this.#lowA = low(0, groupM, shape.tall * groupRows);
-    this.#lowB = low(shape.bOffset, groupN, shape.columns);
+    const low = (first: Value): Value =>
+      integer(b, "add", integer(b, "div", first, descriptorUnit), descriptorLow);
+    const partBytes = shape.tall * groupRows * rowBytes;
+    this.#lowA = low(
+      turns > 1 ? shared : integer(b, "add", shared, integer(b, "mul", group, partBytes)),
+    );
+    this.#lowB = low(integer(b, "add", shared, shape.bOffset));
     this.#high = b.op("mov.b32", "s32", descriptorHigh);
     this.#leader = b.op(ptx.setp("eq", "s32"), "pred", lane, 0);
     this.#always = b.op(ptx.setp("eq", "s32"), "pred", this.#high, this.#high);
     this.#position = new RingPosition(b, block.ring, 0);
-    if (turn !== null) this.#position.skip(integer(b, "mul", turn, depthSteps(block)));
-    this.#turn = turn === null ? null : this.#turnOf(turn);
+    if (turns > 1) this.#position.skip(integer(b, "mul", group, depthSteps(block)));
+    this.#turn = turns > 1 ? this.#turnOf(group) : null;
     this.#before = b.op("mov.b32", "s32", block.ring.barriers);
     this.#gives = b.reg("pred");
-    this.#accumulators = Array.from({ length: shape.tall }, () => b.regs("f32", shape.columns / 2));
+    this.#accumulators = Array.from({ length: shape.tall }, () => b.regs("f32", bn / 2));
   }
 
   /** Accumulators of 16 rows of each product of 64: [columns / 8][4]. */
@@ -101,13 +94,13 @@ export class GroupProduct {
   /** Zeroes the sums, and waits for the turn: the counter of the tile's steps. */
   begin(): Value {
     const { b } = this.#block.kernel;
+    for (const register of this.#accumulators.flat()) b.line("mov.f32", register, "0f00000000");
+    b.line("not.pred", this.#gives, this.#always);
     if (this.#turn !== null) {
       const { own, parity } = this.#turn;
       waitFor(b, address(own), parity);
       b.line(binaryInstruction.xor.s32!, parity, parity, 1);
     }
-    for (const register of this.#accumulators.flat()) b.line("mov.f32", register, "0f00000000");
-    b.line("not.pred", this.#gives, this.#always);
     return depthCounter(this.#block);
   }
 

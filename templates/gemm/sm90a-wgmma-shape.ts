@@ -16,15 +16,10 @@ export interface Sm90aWgmmaGemmConfig {
   /** Rows and physical columns of a block's tile. */
   readonly bm: number;
   readonly bn: number;
+  /** 1: both warpgroups that multiply share a tile's rows; 2: they take tiles in turn, so that one stores while the other multiplies. */
+  readonly turns: 1 | 2;
   /** Tiles of A and B in shared memory. */
   readonly stages: number;
-  /** Warpgroups that share a tile, along rows and columns. */
-  readonly groupsM: number;
-  readonly groupsN: number;
-  /** How many such sets take tiles in turn: one stores while the next multiplies. */
-  readonly turns: number;
-  /** Columns of accumulators that a warp stages at a time for its stores. */
-  readonly staged: number;
   /** Rows of tiles that are walked together so that their B stays in L2. */
   readonly raster: number;
 }
@@ -32,11 +27,8 @@ export interface Sm90aWgmmaGemmConfig {
 export interface WgmmaShape {
   readonly config: Sm90aWgmmaGemmConfig;
   readonly threads: number;
-  /** Warpgroups that multiply; one more fills the stages. */
-  readonly groups: number;
-  /** Rows of a warpgroup's tile, in products of 64, and its columns. */
+  /** Rows of a warpgroup's part of a tile, in products of 64. */
   readonly tall: number;
-  readonly columns: number;
   readonly a: TileLayout;
   readonly b: TileLayout;
   readonly bOffset: number;
@@ -47,47 +39,43 @@ export interface WgmmaShape {
   /** Where each warp has its rows' statistics, [product][statistic][row] of f32; bytes of a product's. */
   readonly statsOffset: number;
   readonly statsBytes: number;
-  /** Where each warp stages accumulators: words of a row, bytes of a warp. */
+  /** Where each warp stages accumulators, so many columns at a time: words of a row, bytes of a warp. */
   readonly stagingOffset: number;
+  readonly staged: number;
   readonly stagedStride: number;
   readonly stagedGap: number;
   readonly stagedBytes: number;
   readonly sharedBytes: number;
-  /** Registers of a thread that fills and of one that multiplies; null: all have what a block allows. */
-  readonly registers: { readonly fill: number; readonly multiply: number } | null;
 }
+
+/** Warpgroups that multiply; one more fills the stages. */
+export const groups = 2;
+
+/** Registers of a thread that multiplies and of one that fills: 64 K for a block's 384 in all. */
+export const registers = { multiply: 232, fill: 40 } as const;
 
 /** Rows of accumulators that a warp holds of each product. */
 export const warpRows = 16;
 
 const roundUp = (value: number, unit: number): number => Math.ceil(value / unit) * unit;
 
-/** By the number of warpgroups that multiply: 64 K registers in all, in units of 8 a thread. */
-const registersOf: { readonly [groups: number]: WgmmaShape["registers"] } = {
-  1: null,
-  2: { fill: 40, multiply: 232 },
-  3: { fill: 32, multiply: 160 },
-};
-
 /** `statistics`: how many values each row has. */
 export function wgmmaShape(config: Sm90aWgmmaGemmConfig, statistics: number): WgmmaShape {
-  const { bm, bn, stages, groupsM, groupsN, turns, staged } = config;
-  const groups = groupsM * groupsN * turns;
-  const tall = bm / groupsM / groupRows;
+  const { bm, bn, turns, stages } = config;
+  const tall = (bm * turns) / groups / groupRows;
   const statsBytes = statistics * warpRows * 4;
   const stageBytes = (bm + bn) * rowBytes;
   const barriersOffset = stages * stageBytes;
   const turnsOffset = barriersOffset + stages * 2 * barrierBytes;
   const statsOffset = roundUp(turnsOffset + turns * barrierBytes, 128);
   const stagingOffset = statsOffset + roundUp(groups * 4 * tall * statsBytes, 128);
+  const staged = bn % 64 === 0 ? 64 : 32;
   const stride = stagedStride(staged);
   const stagedBytes = warpRows * stride * 4;
   return {
     config,
     threads: (groups + 1) * groupThreads,
-    groups,
     tall,
-    columns: bn / groupsN,
     a: tileLayout(bm, rowElements / 8),
     b: tileLayout(bn, rowElements / 8),
     bOffset: bm * rowBytes,
@@ -97,11 +85,11 @@ export function wgmmaShape(config: Sm90aWgmmaGemmConfig, statistics: number): Wg
     statsOffset,
     statsBytes,
     stagingOffset,
+    staged,
     stagedStride: stride,
     // What the stride leaves free.
     stagedGap: staged === 64 ? 4 : 0,
     stagedBytes,
     sharedBytes: stagingOffset + groups * 4 * stagedBytes,
-    registers: registersOf[groups] ?? null,
   };
 }

@@ -18,9 +18,8 @@ import { columnPlace, rowPlace, type Place } from "./store-scopes.js";
 /** A warp among those that multiply. */
 export interface StoringWarp {
   readonly lane: Value;
-  /** Its first row and first column in the tile. */
+  /** Its first row in the tile. */
   readonly row: Value;
-  readonly column: Value | null;
   /** Where its rows' statistics stand, and where it stages its sums. */
   readonly statistics: Value;
   readonly staging: Value;
@@ -57,13 +56,12 @@ export function emitTileStores(
   own: StoringWarp,
   sums: Tiles,
 ): void {
-  const { columns, config } = block.shape;
+  const { staged, config } = block.shape;
   sums.forEach((line, product) => {
-    for (let first = 0; first < columns; first += config.staged)
-      emitStores(block, origin, own, line.slice(first / 8, (first + config.staged) / 8), {
-        row: product * groupRows,
-        column: first,
-      });
+    for (let column = 0; column < config.bn; column += staged) {
+      const part = line.slice(column / 8, (column + staged) / 8);
+      emitStores(block, origin, own, part, { row: product * groupRows, column });
+    }
   });
 }
 
@@ -77,7 +75,8 @@ function emitStores(
 ): void {
   const { desc, shape, kernel, batch } = block;
   const { b } = kernel;
-  const { bm, bn, staged } = shape.config;
+  const { bm, bn } = shape.config;
+  const { staged } = shape;
   const layout = { stride: shape.stagedStride, rows: warpRows, slices: 1, gap: shape.stagedGap };
   const { staging: base, lane } = own;
   stageAccumulators(b, { layout, base, lane, row: null, column: null, slice: null }, [sums]);
@@ -85,9 +84,7 @@ function emitStores(
   const [before, rows] = [b.block.section(), b.block.section()];
   const lanes = stagedLanes(staged, warpRows, desc.group, 32, 8);
   const columnScope = (column: Value): Place => {
-    const inTile = own.column === null ? null : integer(b, "add", own.column, at.column);
-    const physical =
-      inTile === null ? integer(b, "add", n0, at.column) : integer(b, "add", n0, inTile);
+    const physical = integer(b, "add", n0, at.column);
     const n = integer(b, "add", integer(b, "div", physical, desc.group), column);
     return columnPlace(desc, batch, before, n, { columns: bn / desc.group, lanes });
   };

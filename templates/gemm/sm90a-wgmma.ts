@@ -14,8 +14,14 @@ import { gemmSources, type GemmSources } from "./sm80-mma-shape.js";
 import { TileWalk, openBlock, type WgmmaBlock } from "./sm90a-wgmma-block.js";
 import { wgmmaCandidates } from "./sm90a-wgmma-candidates.js";
 import { emitFill } from "./sm90a-wgmma-fill.js";
-import { GroupProduct, type GroupPlace } from "./sm90a-wgmma-product.js";
-import { warpRows, wgmmaShape, type Sm90aWgmmaGemmConfig } from "./sm90a-wgmma-shape.js";
+import { GroupProduct } from "./sm90a-wgmma-product.js";
+import {
+  groups,
+  registers,
+  warpRows,
+  wgmmaShape,
+  type Sm90aWgmmaGemmConfig,
+} from "./sm90a-wgmma-shape.js";
 import { emitTileStatistics, emitTileStores, type StoringWarp } from "./sm90a-wgmma-stores.js";
 
 /** A role: before its tiles; each tile before, in and after its loop over depth; what goes on with both. */
@@ -34,8 +40,8 @@ interface WgmmaView {
   /** The predicate of the warpgroup that fills stages. */
   readonly fills: string;
   /** Registers that the roles take and give back. */
-  readonly more: string[];
-  readonly fewer: string[];
+  readonly more: string;
+  readonly fewer: string;
   readonly product: Role<string[], string>;
   readonly fill: Role<string[], string>;
 }
@@ -51,35 +57,18 @@ const textOf = ({ before, tile, step, moreSteps, after, moreTiles }: Role<Block,
 
 const end = "END";
 
-/** Where this warpgroup is among those that multiply. */
-function groupPlace({ kernel, shape, group }: WgmmaBlock): GroupPlace {
-  const { b } = kernel;
-  const { groupsM, groupsN, turns } = shape.config;
-  const along = (count: number, below: number): Value | null =>
-    count === 1 ? null : integer(b, "mod", integer(b, "div", group, below), count);
-  return {
-    groupM: along(groupsM, 1),
-    groupN: along(groupsN, groupsM),
-    turn: along(turns, groupsM * groupsN),
-  };
-}
-
 /** A warp's place among those that multiply. */
-function storingWarp(block: WgmmaBlock, { groupM, groupN }: GroupPlace): StoringWarp {
-  const { kernel, shape, thread, shared } = block;
+function storingWarp({ kernel, shape, thread, group, shared }: WgmmaBlock): StoringWarp {
   const { b } = kernel;
   // None beyond the last: what the branch on the role proves, the verifier does not know.
-  const warp = integer(b, "min", integer(b, "div", thread, 32), shape.groups * 4 - 1);
+  const warp = integer(b, "min", integer(b, "div", thread, 32), groups * 4 - 1);
   const rows = integer(b, "mul", integer(b, "mod", warp, 4), warpRows);
+  const part = integer(b, "mul", group, shape.tall * groupRows);
   const own = (offset: number, bytes: number): Value =>
     integer(b, "add", integer(b, "add", shared, offset), integer(b, "mul", warp, bytes));
   return {
     lane: integer(b, "and", thread, 31),
-    row:
-      groupM === null
-        ? rows
-        : integer(b, "add", rows, integer(b, "mul", groupM, shape.tall * groupRows)),
-    column: groupN === null ? null : integer(b, "mul", groupN, shape.columns),
+    row: shape.config.turns > 1 ? rows : integer(b, "add", rows, part),
     statistics: own(shape.statsOffset, shape.tall * shape.statsBytes),
     staging: own(shape.stagingOffset, shape.stagedBytes),
   };
@@ -96,12 +85,11 @@ function emitProducts(block: WgmmaBlock): Role<Block, Value> {
     kernel.section(),
   ];
   const { walk, own, product } = b.into(before, () => {
-    const group = groupPlace(block);
-    const warp = storingWarp(block, group);
+    const warp = storingWarp(block);
     return {
-      walk: new TileWalk(block, end, group.turn),
+      walk: new TileWalk(block, end, block.shape.config.turns),
       own: warp,
-      product: new GroupProduct(block, warp.lane, group),
+      product: new GroupProduct(block, warp.lane),
     };
   });
   const { origin, counter } = b.into(tile, () => {
@@ -136,12 +124,12 @@ function render(desc: GemmDesc, config: Sm90aWgmmaGemmConfig, target: Target): K
   const { kernel, setup, fills } = block;
   const product = emitProducts(block);
   const fill = emitFill(block, end);
-  const { registers, threads, sharedBytes } = shape;
+  const { threads, sharedBytes } = shape;
   const view: WgmmaView = {
     setup: setup.lines(),
     fills: fills.text,
-    more: registers === null ? [] : [wgmma.registers(true, registers.multiply)],
-    fewer: registers === null ? [] : [wgmma.registers(false, registers.fill)],
+    more: wgmma.registers(true, registers.multiply),
+    fewer: wgmma.registers(false, registers.fill),
     product: textOf(product),
     fill: textOf(fill),
   };

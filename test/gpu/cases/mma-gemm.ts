@@ -229,12 +229,7 @@ function tileTags(config: GemmConfig): string[] {
         `warps=${config.warpsM}x${config.warpsN}x${config.warpsK}`,
         stages,
       ]
-    : [
-        `tile=${config.bm}x${config.bn}`,
-        `groups=${config.groupsM}x${config.groupsN}x${config.turns}`,
-        stages,
-        `staged=${config.staged}`,
-      ];
+    : [`tile=${config.bm}x${config.bn}`, `turns=${config.turns}`, stages];
 }
 
 function describe(options: GemmOptions): string {

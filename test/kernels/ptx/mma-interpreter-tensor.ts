@@ -65,11 +65,16 @@ function sharedAt(machine: Machine, address: number, bytes: number, text: string
   return address;
 }
 
-/** Counts what eight 16-byte accesses in one phase cost beyond one pass. */
-function countConflicts(machine: Machine, addresses: readonly number[], text: string): void {
+/** Counts what the 16-byte accesses of eight lanes, which are one phase, cost beyond one pass. */
+function countConflicts(
+  machine: Machine,
+  addresses: readonly (number | undefined)[],
+  text: string,
+): void {
   for (let first = 0; first < addresses.length; first += 8) {
     const groups = new Map<number, Set<number>>();
     for (const address of addresses.slice(first, first + 8)) {
+      if (address === undefined) continue;
       const group = (address >> 4) & 7;
       groups.set(group, (groups.get(group) ?? new Set()).add(address));
     }
@@ -109,13 +114,13 @@ function memoryStep(
     : [];
   const reads = load ? [] : names.map((name) => reader(name, type, context));
   return (machine, warp, mask) => {
-    const touched: number[] = [];
+    const touched: (number | undefined)[] = [];
     lanesOf(mask, (lane) => {
       const at = address(machine, warp, lane);
       const place = global
         ? machine.memory.at(at as bigint, width, text)
         : { view: machine.shared, offset: sharedAt(machine, at as number, width, text) };
-      if (!global && width === 16) touched.push(at as number);
+      if (!global && width === 16) touched[lane] = at as number;
       writes.forEach((write, index) =>
         write(warp, lane, loadElement(place.view, place.offset + index * size, type)),
       );
@@ -153,7 +158,7 @@ function copyStep(
   const bytes = Number(operands[2]);
   const size = operands[3] === undefined ? null : reader(operands[3], "u32", context);
   return (machine, warp, mask) => {
-    const touched: number[] = [];
+    const touched: (number | undefined)[] = [];
     lanesOf(mask, (lane) => {
       const target = sharedAt(machine, to(machine, warp, lane) as number, bytes, text);
       const valid = size === null ? bytes : (size(machine, warp, lane) as number);
@@ -170,7 +175,7 @@ function copyStep(
       }
       new Uint8Array(machine.shared.buffer).fill(0xff, target, target + bytes);
       warp.open.push({ to: target, bytes: data });
-      touched.push(target);
+      touched[lane] = target;
     });
     countConflicts(machine, touched, text);
   };
