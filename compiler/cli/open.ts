@@ -2,7 +2,14 @@
 import fs from "node:fs";
 import path from "node:path";
 import { devices, load, machine, type Model } from "../../runtime/node/index.js";
-import { compile, type CompileOptions } from "../compile.js";
+import type { Report } from "../bundle/report.js";
+import {
+  buildNative,
+  lower,
+  writeLowered,
+  type CompileOptions,
+  type LoweredModel,
+} from "../compile.js";
 import { FarrierError } from "../errors.js";
 import { newestTarget } from "../kernel/target.js";
 import { mismatch, type Shape } from "./json-shape.js";
@@ -93,24 +100,39 @@ export async function withModel<T>(
   request: OpenRequest,
   body: (model: Model) => Promise<T>,
 ): Promise<T> {
-  const { place, options, output } = request;
+  const { place, output } = request;
   existing(place);
-  // Before anything is compiled: without the addon nothing can be run.
+  if (!isBundle(place)) return withCompiled(request, body);
+  // Without the addon nothing can be run.
   machine();
-  if (isBundle(place))
-    return withBundle(place, request.device ?? (await deviceFor(place)), output, body);
+  return withBundle(place, request.device ?? (await deviceFor(place)), output, body);
+}
+
+/** A model as it was lowered, and the report on that. */
+export interface Compiled {
+  readonly lowered: LoweredModel;
+  readonly report: Report;
+}
+
+/** The same for a model alone: `body` is given what it was compiled to. */
+export async function withCompiled<T>(
+  { place, options, output, ...request }: OpenRequest,
+  body: (model: Model, compiled: Compiled) => Promise<T>,
+): Promise<T> {
+  // Before anything is compiled.
+  machine();
   const forGpu = options.target?.some((target) => target.startsWith("sm_")) === true;
   const device = request.device ?? (forGpu ? "cuda:0" : "cpu");
   const directory = scratchDirectory();
   try {
-    const bundle = await compile(place, {
-      target: [await targetFor(device)],
-      ...options,
-      output: path.join(directory, "model.farrier"),
-      progress: output.progress,
-    });
+    const own = { target: [await targetFor(device)], ...options, progress: output.progress };
+    const lowered = await lower(place, own);
+    const built = await buildNative([lowered], own);
+    const bundle = writeLowered(lowered, built, path.join(directory, "model.farrier"));
+    if (built !== null) fs.rmSync(built.directory, { recursive: true, force: true });
     for (const notice of bundle.notices) output.notice(notice);
-    return await withBundle(bundle.path, device, output, body);
+    const compiled = { lowered, report: bundle.report };
+    return await withBundle(bundle.path, device, output, (model) => body(model, compiled));
   } finally {
     fs.rmSync(directory, { recursive: true, force: true });
   }

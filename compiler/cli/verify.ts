@@ -2,14 +2,16 @@ import type { AddCommand } from "./main.js";
 import type { Model } from "../../runtime/node/index.js";
 import { exitStatus, FarrierError } from "../errors.js";
 import { dimsFromShapes } from "./dims-from-shapes.js";
-import { existing, isBundle, withModel } from "./open.js";
+import { existing, isBundle, withCompiled, withModel, type OpenRequest } from "./open.js";
 import { compileOptions, number, withModelOptions, type RawCompileOptions } from "./options.js";
 import { Output } from "./output.js";
 import { asInput, compare, numbersOf, readTensors, type FileTensor } from "./tensors.js";
+import { findingText, kernelFindings } from "./verify-kernels.js";
 
 interface Raw extends RawCompileOptions {
   readonly golden: string;
   readonly relRms?: number;
+  readonly perKernel?: boolean;
   readonly device?: string;
   readonly json?: boolean;
 }
@@ -33,6 +35,7 @@ export const verifyCommand: AddCommand = (program, finish) => {
       "largest ‖out − ref‖ / ‖ref‖ that passes (default: 2e-6 for f32, 5e-3 for f16, 4e-2 for bf16)",
       number,
     )
+    .option("--per-kernel", "compare what each kernel writes with the model's values, too")
     .option("--target <names>", "what a model is compiled for (default: what the device runs)")
     .option("--device <name>", "cpu or cuda:N")
     .option("--json", "one event a line");
@@ -43,13 +46,58 @@ export const verifyCommand: AddCommand = (program, finish) => {
     const options = compileOptions(raw);
     const dims =
       isBundle(place) || options.dims !== undefined ? {} : { dims: dimsFromShapes(place, golden) };
-    const passed = await withModel(
-      { place, device: raw.device, options: { ...options, ...dims }, output },
-      (model) => verified(model, golden, raw, output),
-    );
+    const request = { place, device: raw.device, options: { ...options, ...dims }, output };
+    const passed =
+      raw.perKernel === true
+        ? await verifiedEach(request, golden, raw)
+        : await withModel(request, (model) => verified(model, golden, raw, output));
     finish(passed ? exitStatus.ok : exitStatus.verificationFailed);
   });
 };
+
+const boundOf = (dtype: string, { relRms }: Raw): number => relRms ?? defaultBound[dtype] ?? 0;
+
+/** Kernels first, then the outputs that there are to compare. */
+async function verifiedEach(
+  request: OpenRequest,
+  golden: ReadonlyMap<string, FileTensor>,
+  raw: Raw,
+): Promise<boolean> {
+  const { place, output } = request;
+  if (isBundle(place))
+    throw new FarrierError("E_UNSUPPORTED", "a bundle has no graph to compare its kernels with", {
+      where: "--per-kernel",
+      hint: "give the model that it was compiled from",
+    });
+  return withCompiled(request, async (model, compiled) => {
+    const findings = await kernelFindings(model, compiled, golden);
+    // A value of a finer type than the model's was computed from values of the model's.
+    const least = boundOf(compiled.lowered.model.dtype, raw);
+    const bounds = findings.map(({ dtype }) => Math.max(least, boundOf(dtype, raw)));
+    const failed = findings.filter(
+      ({ relRms, sameSpecials }, i) => relRms > bounds[i]! || !sameSpecials,
+    );
+    for (const [i, finding] of findings.entries()) {
+      const passed = !failed.includes(finding);
+      const bound = bounds[i]!;
+      const text = passed ? "" : `FAILED ${findingText(finding, bound)}`;
+      output.event("kernel", { ...finding, bound, passed }, text);
+    }
+    const launches = new Set(findings.map(({ launch }) => launch)).size;
+    const summary =
+      failed.length === 0
+        ? `passed: each of ${findings.length} values of ${launches} kernels`
+        : `${failed.length} of ${findings.length} values that ${launches} kernels write are off`;
+    output.event(
+      "kernels",
+      { kernels: launches, values: findings.length, failed: failed.length },
+      summary,
+    );
+    const outputs = model.entry().outputs.some(({ name }) => golden.has(name));
+    const whole = outputs ? await verified(model, golden, raw, output) : true;
+    return whole && failed.length === 0;
+  });
+}
 
 async function verified(
   model: Model,
@@ -90,7 +138,7 @@ async function verified(
         `the output has shape [${result.shape.join(", ")}], the golden tensor [${reference.shape.join(", ")}]`,
         { file: raw.golden, where: name },
       );
-    const bound = raw.relRms ?? defaultBound[dtype] ?? 0;
+    const bound = boundOf(dtype, raw);
     const found = compare(result.toFloat64(), numbersOf(reference), reference.shape);
     const ok = found.relRms <= bound && found.sameSpecials;
     passed &&= ok;

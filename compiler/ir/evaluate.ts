@@ -30,7 +30,7 @@ import {
   rotated,
   softmaxed,
 } from "./evaluate-math.js";
-import { topological, type Graph, type GraphBuilder, type Node } from "./graph.js";
+import { below, topological, type Graph, type GraphBuilder, type Node } from "./graph.js";
 import type { ConstantSource, OpName } from "./ops.js";
 import { attentionOperands } from "./rules-anchor.js";
 import { countOf, fromBytes, newData, type TensorValue } from "./tensor.js";
@@ -49,6 +49,8 @@ export interface EvaluateGraphOptions {
   /** Bytes of constants that are not literals. */
   readonly constants?: (source: ConstantSource) => Uint8Array;
   readonly onNode?: (node: Node, value: TensorValue) => void;
+  /** Values that are taken as they are: nothing that only they need is evaluated. */
+  readonly given?: ReadonlyMap<Node, TensorValue>;
 }
 
 export interface EvaluatedGraph {
@@ -225,19 +227,22 @@ export function evaluateGraph(
 
 /** Values of the outputs and final states; others are dropped after their last use. */
 function evaluateNodes(graph: Graph, context: Context): Map<Node, TensorValue> {
-  const order = topological(graph);
+  const { given } = context.options;
+  const roots = [...graph.outputs.map(({ node }) => node), ...graph.states.map((s) => s.final)];
+  const order = given === undefined ? topological(graph) : below(roots, given);
+  const inputsOf = (node: Node): readonly Node[] => (given?.has(node) === true ? [] : node.inputs);
   const left = new Map<Node, number>();
   const use = (node: Node): unknown => left.set(node, (left.get(node) ?? 0) + 1);
-  for (const node of order) node.inputs.forEach(use);
+  for (const node of order) inputsOf(node).forEach(use);
   for (const { node } of graph.outputs) use(node);
   for (const { final } of graph.states) use(final);
   const values = new Map<Node, TensorValue>();
   for (const node of order) {
-    const inputs = node.inputs.map((input) => values.get(input)!);
-    const value = evaluateNode(node, inputs, context);
+    const inputs = inputsOf(node).map((input) => values.get(input)!);
+    const value = given?.get(node) ?? evaluateNode(node, inputs, context);
     context.options.onNode?.(node, value);
     if (left.has(node)) values.set(node, value);
-    for (const input of node.inputs) {
+    for (const input of inputsOf(node)) {
       const uses = left.get(input)! - 1;
       left.set(input, uses);
       if (uses === 0) values.delete(input);

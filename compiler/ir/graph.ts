@@ -128,8 +128,13 @@ export function topological(graph: Graph): readonly Node[] {
 
 const orders = new WeakMap<Graph, readonly Node[]>();
 
-/** Every node below `roots`, each once, inputs before users. */
-export function below(roots: readonly Node[]): Node[] {
+const none: ReadonlySet<Node> = new Set();
+
+/**
+ * Every node below `roots`, each once, inputs before users.
+ * @param leaves nodes that are looked at no further
+ */
+export function below(roots: readonly Node[], leaves: Pick<Set<Node>, "has"> = none): Node[] {
   const order: Node[] = [];
   const done = new Set<Node>();
   const stack: { node: Node; next: number }[] = [];
@@ -141,7 +146,7 @@ export function below(roots: readonly Node[]): Node[] {
       if (input !== undefined) {
         top.next++;
         if (done.has(input)) continue;
-        if (input.inputs.length > 0) stack.push({ node: input, next: 0 });
+        if (input.inputs.length > 0 && !leaves.has(input)) stack.push({ node: input, next: 0 });
         else {
           done.add(input);
           order.push(input);

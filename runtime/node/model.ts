@@ -202,7 +202,7 @@ export class Model {
   async trace(
     inputs: Inputs,
     options: RunOptions,
-    onStep: (step: number, read: ReadBuffer) => void,
+    onStep: (step: number, read: ReadBuffer, plan: number) => void,
   ): Promise<void> {
     const entry = this.entry(options.entry);
     return this.#queued(async () => {
@@ -210,7 +210,7 @@ export class Model {
       const traced = { device: this.#device.handle, spec, state: options.state?.handle ?? null };
       for (const [number, { buffers }] of this.#steps(entry, plan).entries()) {
         await addon().runStep(slot.exec, spec, number);
-        onStep(number, (buffer) => readBuffer(traced, buffers[buffer]!));
+        onStep(number, (buffer) => readBuffer(traced, buffers[buffer]!), plan);
       }
     });
   }
