@@ -22,27 +22,28 @@ bool Sources::is_mapped(size_t source) const {
   return from == SourceSpec::From::bundle || from == SourceSpec::From::file;
 }
 
-HostBytes Sources::range(size_t source, uint64_t offset, uint64_t bytes) {
+const uint8_t* Sources::range(size_t source, uint64_t offset, uint64_t bytes) {
   const SourceSpec& spec = bundle_.plan().sources[source];
-  if (const auto given = given_.find(source); given != given_.end()) return {given->second + offset, {}};
+  if (const auto given = given_.find(source); given != given_.end()) return given->second + offset;
   switch (spec.from) {
     case SourceSpec::From::bundle: {
       const uint64_t start = embedded_offset(spec);
-      return {embedded_->range(start + offset, bytes), {}};
+      return embedded_->range(start + offset, bytes);
     }
     case SourceSpec::From::file: {
       ChunkedFile& file = reference(spec.file);
       if (spec.offset > file.bytes() || spec.bytes > file.bytes() - spec.offset)
         fail("E_EXT_RANGE", "tensor " + quoted(spec.name) + " ends at byte " + std::to_string(spec.offset + spec.bytes) + " of " +
                                 quoted(file.name()) + ", which has " + std::to_string(file.bytes()));
-      return {file.range(spec.offset + offset, bytes), {}};
+      return file.range(spec.offset + offset, bytes);
     }
     case SourceSpec::From::random: {
-      HostBytes out;
-      out.made.resize(bytes);
-      make_random(spec, offset * 8 / spec.dtype->dl.bits, bytes, out.made.data());
-      out.data = out.made.data();
-      return out;
+      if (made_bytes_ < bytes) {
+        made_ = std::make_unique_for_overwrite<uint8_t[]>(bytes);
+        made_bytes_ = bytes;
+      }
+      make_random(spec, offset * 8 / spec.dtype->dl.bits, bytes, made_.get());
+      return made_.get();
     }
     case SourceSpec::From::none: break;
   }

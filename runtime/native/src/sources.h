@@ -10,18 +10,13 @@
 
 namespace farrier {
 
-// Bytes of a source on the host: borrowed from a mapping, or made.
-struct HostBytes {
-  const uint8_t* data = nullptr;
-  Bytes made;
-};
-
 class Sources {
  public:
   Sources(const Bundle& bundle, std::string reference_dir);
 
-  // A range of the source's bytes, verified. Made values start at multiples of 8 elements. E_WEIGHTS, E_BUNDLE_*.
-  HostBytes range(size_t source, uint64_t offset, uint64_t bytes);
+  // A range of the source's bytes, verified; values that are made stand there until the next call, and start at
+  // multiples of 8 elements. E_WEIGHTS, E_BUNDLE_*.
+  const uint8_t* range(size_t source, uint64_t offset, uint64_t bytes);
   // From now on the source's bytes are the caller's, on the host.
   void give(size_t source, const void* host) { given_[source] = static_cast<const uint8_t*>(host); }
   // Whether `range` lends the file's own pages.
@@ -44,6 +39,9 @@ class Sources {
   std::map<std::string, const json::Value*> tensors_;
   uint64_t data_start_ = 0;
   std::map<std::string, std::unique_ptr<ChunkedFile>> references_;
+  // Made values. Pages that the system gives anew each time cost more than the values.
+  std::unique_ptr<uint8_t[]> made_;
+  uint64_t made_bytes_ = 0;
 };
 
 // Elements `first` … of a random source, `bytes` of them: docs/bundle.md has the formula.

@@ -132,9 +132,9 @@ void Weights::need(size_t index, Sources& sources, const Advance& advance) {
   const Device::Scope scope(*device_);
   // A source that a CPU needs for a moment is read where it is: no copy of the checkpoint is made.
   if (device_->is_cpu() && last_use_[index] != kept && sources.is_mapped(index) && spec.bytes > 0) {
-    const HostBytes host = sources.range(index, 0, spec.bytes);
-    if (reinterpret_cast<uintptr_t>(host.data) % device_->tensor_align(*spec.dtype) == 0) {
-      source_at_[index] = const_cast<uint8_t*>(host.data);
+    const uint8_t* const host = sources.range(index, 0, spec.bytes);
+    if (reinterpret_cast<uintptr_t>(host) % device_->tensor_align(*spec.dtype) == 0) {
+      source_at_[index] = const_cast<uint8_t*>(host);
       advance(spec.bytes);
       return;
     }
@@ -142,8 +142,8 @@ void Weights::need(size_t index, Sources& sources, const Advance& advance) {
   Memory memory(device_, spec.bytes);
   for (uint64_t at = 0; at < spec.bytes; at += piece_bytes) {
     const uint64_t bytes = std::min(piece_bytes, spec.bytes - at);
-    const HostBytes host = sources.range(index, at, bytes);
-    device_->copy_in(static_cast<uint8_t*>(memory.at()) + at, host.data, bytes, nullptr);
+    const uint8_t* const host = sources.range(index, at, bytes);
+    device_->copy_in(static_cast<uint8_t*>(memory.at()) + at, host, bytes, nullptr);
     device_->sync(nullptr);
     advance(bytes);
   }
