@@ -53,8 +53,14 @@ export interface KernelBase {
   readonly label: string;
 }
 
-/** An i32 word that a failed `check` sets to its site (never 0); present only where a body checks. */
+/** An i64 word that a failed `check` sets to its `failureWord` (never 0); present only where a body checks. */
 export const statusOperand = "status";
+
+/** An index that is further from 0 is told as if it were so far: one store tells site and index together. */
+export const furthestIndex = 2 ** 39;
+
+/** What the status word of a site is for index 0; other indices are added to it. */
+export const failureWord = (site: number): bigint => (BigInt(site) << 40n) + BigInt(furthestIndex);
 
 /** Independent elements: stores for each point of a row-major box, last coordinate fastest. */
 export interface MapDesc extends KernelBase {

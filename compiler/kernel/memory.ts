@@ -127,7 +127,7 @@ export class Memory {
   }
 
   status(): Buffer {
-    return this.buffers.get("status") ?? this.make("status", null, "status", "i32", [], "status");
+    return this.buffers.get("status") ?? this.make("status", null, "status", "i64", [], "status");
   }
 
   weight(node: Node, name: string, packed: PackedWeight | null): Buffer {
@@ -235,7 +235,7 @@ export class OperandNames {
     });
     if (!this.#checks) return { operands, buffers: this.buffers };
     const status = this.memory.status();
-    operands.push({ name: statusOperand, dtype: "i32", access: "write", elements: int(1) });
+    operands.push({ name: statusOperand, dtype: "i64", access: "write", elements: int(1) });
     return { operands, buffers: [...this.buffers, status] };
   }
 

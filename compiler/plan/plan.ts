@@ -81,7 +81,7 @@ export type BufferRef =
   | { readonly kind: "input"; readonly index: number }
   | { readonly kind: "output"; readonly index: number }
   | { readonly kind: "state"; readonly index: number }
-  /** The i32 status word of the run. */
+  /** The i64 status word of the run. */
   | { readonly kind: "status" }
   /** The first `count` of the plan's tickets. */
   | { readonly kind: "tickets"; readonly count: number };

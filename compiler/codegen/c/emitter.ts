@@ -103,7 +103,7 @@ export class CEmitter {
   /** Declarations of pointers and scalars: the head of the function, once everything is printed. */
   head(): string[] {
     const pointers = [...this.#operands.values()].map(({ name, dtype, access, index }) => {
-      if (name === statusOperand) return `int32_t* const status = (int32_t*)buffers[${index}];`;
+      if (name === statusOperand) return `int64_t* const status = (int64_t*)buffers[${index}];`;
       const type = `${access === "read" ? "const " : ""}${cType(dtype).storage}*`;
       return `${type} const b${index} = (${type})buffers[${index}]; /* ${comment(name)} */`;
     });

@@ -4,6 +4,7 @@
  */
 import { bug } from "../../errors.js";
 import { dtypes, isFloat, type DType } from "../../ir/dtype.js";
+import { failureWord } from "../../kernel/desc.js";
 import type { Expr, ExprOp } from "../../scalar/expr.js";
 import { rangeOf } from "../../scalar/range.js";
 import { constValue } from "../../scalar/build.js";
@@ -89,7 +90,7 @@ export const spellings: { readonly [O in ExprOp]: Spell } = {
   param: leaf,
   load: leaf,
   check: ([index, extent], node) =>
-    `farrier_check(${index}, ${extent}, ${(node as Expr<"check">).attr.site}, status)`,
+    `farrier_check(${index}, ${extent}, ${failureWord((node as Expr<"check">).attr.site)}, status)`,
   cast: ([a], node) => convert(a!, node.args[0]!.type, node.type),
   bitcast: ([a], node) => bitcast(a!, node.args[0]!.type, node.type),
   select: ([condition, a, b]) => `${condition} ? ${a} : ${b}`,

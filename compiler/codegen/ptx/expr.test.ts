@@ -112,14 +112,14 @@ describe("Scope", () => {
   });
 
   it("reports a failed check and reads element 0", () => {
-    const status: Operand = { name: "status", dtype: "i32", access: "readwrite", elements: int(1) };
+    const status: Operand = { name: "status", dtype: "i64", access: "readwrite", elements: int(1) };
     const index = check(load("ids", j, "i64"), int(10), 7);
     const { element } = emit(
       [operand("ids", "i64"), operand("x", "f32"), status],
       load("x", index, "f32"),
     );
     expect(element).toMatch(/setp\.lt\.u64/);
-    expect(element).toMatch(/mov\.b32 %r\d+, 7;\n@%p\d+ st\.global\.b32/);
+    expect(element).toMatch(/add\.s64 %d\d+, %d\d+, 8246337208320;\n@%p\d+ st\.global\.b64/);
   });
 
   it("divides non-negative indices without fixing signs, and a power of two by shifting", () => {

@@ -18,6 +18,7 @@ import {
   type ExprOp,
   type UnaryOp,
 } from "../../scalar/expr.js";
+import { failureWord, furthestIndex } from "../../kernel/desc.js";
 import { rangeOf } from "../../scalar/range.js";
 import { hasCheck, hasLoad, leavesOf, visitComputed } from "../affine.js";
 import { isHostExpr } from "../scalars.js";
@@ -414,7 +415,7 @@ function emitSelectNode(scope: Scope, node: Expr, lane: number): Value {
   return emitSelect(scope.b, predicate, a, c);
 }
 
-/** The index where it is inside; otherwise 0, and the site is stored in the status word. */
+/** The index where it is inside; otherwise 0, and site and index are stored in the status word. */
 function emitCheck(scope: Scope, node: Expr<"check">, lane: number): Value {
   const { b } = scope;
   const [x, y] = node.args.map((arg) => scope.get(arg, lane)) as [Value, Value];
@@ -428,8 +429,10 @@ function emitCheck(scope: Scope, node: Expr<"check">, lane: number): Value {
     const outside = b.op("not.pred", "pred", inside);
     const guard = scope.lane.step(node) === 0 ? scope.sharedGuard() : scope.guardOf(lane);
     const failed = guard === null ? outside : b.op("and.pred", "pred", outside, guard);
-    const site = b.op("mov.b32", "s32", node.attr.site);
-    b.lineIf(failed, ptx.storeGlobal("b32", 1), `[${status.text}]`, site);
+    const low = b.op("max.s64", "s64", convertRegister(b, index, "s64"), -furthestIndex);
+    const told = b.op("min.s64", "s64", low, furthestIndex - 1);
+    const word = b.op("add.s64", "s64", told, immediate(failureWord(node.attr.site), "s64"));
+    b.lineIf(failed, ptx.storeGlobal("b64", 1), `[${status.text}]`, word);
   }
   return width === "s64" && fits32(node) ? convertRegister(b, safe, "s32") : safe;
 }

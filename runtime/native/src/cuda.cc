@@ -150,7 +150,7 @@ void Cuda::copy_out(void* host, const void* from, uint64_t bytes, farrier::Strea
 
 void Cuda::zero(void* to, uint64_t bytes, farrier::Stream stream) {
   if (bytes == 0) return;
-  check(bytes == 4 ? driver_.fill32(pointer(to), 0, 1, stream_of(stream)) : driver_.fill8(pointer(to), 0, bytes, stream_of(stream)), "zeroing memory of a GPU");
+  check(bytes == sizeof(uint64_t) ? driver_.fill32(pointer(to), 0, 2, stream_of(stream)) : driver_.fill8(pointer(to), 0, bytes, stream_of(stream)), "zeroing memory of a GPU");
 }
 
 farrier::Stream Cuda::create_stream() {

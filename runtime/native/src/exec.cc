@@ -26,6 +26,12 @@ bool overlap(const void* a, uint64_t a_bytes, const void* b, uint64_t b_bytes) {
   return a_bytes > 0 && b_bytes > 0 && x < y + b_bytes && y < x + a_bytes;
 }
 
+// A status word tells site and index: site * 2^40 + 2^39 + index, no index further from 0 than that.
+constexpr int64_t furthest_index = int64_t{1} << 39;
+
+// The status word, then the tickets.
+uint64_t status_bytes(uint32_t tickets) { return sizeof(int64_t) + sizeof(uint32_t) * static_cast<uint64_t>(tickets); }
+
 }  // namespace
 
 Exec::Exec(std::shared_ptr<Weights> weights, const std::string& entry, std::shared_ptr<State> state)
@@ -43,7 +49,7 @@ Exec::Exec(std::shared_ptr<Weights> weights, const std::string& entry, std::shar
       scalars = std::max(scalars, s.scalars.size());
     }
   }
-  if (status || tickets > 0) status_ = Memory(weights_->device(), sizeof(int32_t) * (1 + static_cast<uint64_t>(tickets)));
+  if (status || tickets > 0) status_ = Memory(weights_->device(), status_bytes(tickets));
   buffers_.resize(buffers);
   scalars_.resize(scalars);
   inputs_.resize(this->entry().inputs.size());
@@ -140,7 +146,7 @@ void* Exec::address(const Buffer& buffer) const {
     case Buffer::Kind::input: return inputs_[buffer.index];
     case Buffer::Kind::output: return outputs_[buffer.index];
     case Buffer::Kind::state: return (*state_)[buffer.index].at;
-    case Buffer::Kind::tickets: return static_cast<int32_t*>(status_.at()) + 1;
+    case Buffer::Kind::tickets: return static_cast<int64_t*>(status_.at()) + 1;
     case Buffer::Kind::status: break;
   }
   return status_.at();
@@ -161,7 +167,7 @@ void Exec::steps(const Plan& plan, Stream stream) {
 }
 
 void Exec::clear_status(const Plan& plan, Stream stream) {
-  if (plan.uses_status || plan.tickets > 0) device().zero(status_.at(), sizeof(int32_t) * (1 + static_cast<uint64_t>(plan.tickets)), stream);
+  if (plan.uses_status || plan.tickets > 0) device().zero(status_.at(), status_bytes(plan.tickets), stream);
   checks_ = plan.uses_status;
   last_stream_ = stream;
 }
@@ -181,13 +187,16 @@ void Exec::check_status() {
 }
 
 void Exec::read_status() {
-  int32_t word = 0;
+  int64_t word = 0;
   if (checks_) device().copy_out(&word, status_.at(), sizeof word, last_stream_);
   device().sync(last_stream_);
   if (word == 0) return;
+  const int64_t failed = word >> 40, index = word - failed * (int64_t{1} << 40) - furthest_index;
+  const bool far = index == -furthest_index || index == furthest_index - 1;
+  const std::string found = ": found " + std::to_string(index) + (far ? ", or further from 0" : "");
   for (const auto& [site, text] : weights_->bundle().plan().checks)
-    if (site == word) fail("E_RT_INDEX", text);
-  fail("E_RT_INDEX", "a kernel reported status " + std::to_string(word), "the plan has no text for it");
+    if (site == failed) fail("E_RT_INDEX", text + found);
+  fail("E_RT_INDEX", "a kernel reported site " + std::to_string(failed) + found, "the plan has no text for it");
 }
 
 std::unique_ptr<Graph> Exec::capture(const Arguments& arguments) {

@@ -119,7 +119,7 @@ static CUresult put(Stream* s, Node node) {
       if (!strcmp(name, "scale")) ((float*)b[2])[row * seq + i] = ((float*)b[0])[row * seq + i] * ((float*)b[1])[i % 4];
       if (!strcmp(name, "add")) ((float*)b[2])[row * seq + i] = ((float*)b[0])[row * seq + i] + ((float*)b[1])[row];
     }
-    if (!strcmp(name, "scale") && ((float*)b[0])[row * seq] < 0) *(int32_t*)b[3] = 7;
+    if (!strcmp(name, "scale") && ((float*)b[0])[row * seq] < 0) *(int64_t*)b[3] = ((int64_t)7 << 40) + ((int64_t)1 << 39) + (int64_t)((float*)b[0])[row * seq];
     if (!strcmp(name, "add") && row == 0) *(int64_t*)b[4] = ++*(int64_t*)b[3];
   }
   return 0;

@@ -14,10 +14,10 @@ void twice(void* const* b, const int64_t* s, int64_t task, void* scratch) {
   for (int64_t i = 0; i < s[0]; i++) out[i] = tmp[i];
 }
 void scale(void* const* b, const int64_t* s, int64_t row, void* scratch) {
-  const float* x = b[0]; const float* w = b[1]; float* tmp = b[2]; int32_t* status = b[3];
+  const float* x = b[0]; const float* w = b[1]; float* tmp = b[2]; int64_t* status = b[3];
   float* line = scratch;
   const int64_t seq = s[0];
-  if (x[row * seq] < 0) *status = 7;
+  if (x[row * seq] < 0) *status = ((int64_t)7 << 40) + ((int64_t)1 << 39) + (int64_t)x[row * seq];
   for (int64_t i = 0; i < seq; i++) line[i] = x[row * seq + i] * w[i % 4];
   for (int64_t i = 0; i < seq; i++) tmp[row * seq + i] = line[i];
 }
@@ -69,7 +69,8 @@ end:
 .visible .entry scale(.param .u64 x_, .param .u64 w_, .param .u64 tmp_, .param .u64 status_, .param .s64 seq_)
 {
   .reg .b64 %x, %w, %tmp, %status, %seq, %i, %step, %at, %row, %first;
-  .reg .b32 %t, %seven;
+  .reg .b64 %word;
+  .reg .b32 %t;
   .reg .f32 %v, %s;
   .reg .pred %done, %bad;
   ld.param.u64 %x, [x_];
@@ -85,8 +86,9 @@ end:
   add.s64 %tmp, %tmp, %row;
   ld.global.f32 %v, [%x];
   setp.lt.f32 %bad, %v, 0f00000000;
-  mov.u32 %seven, 7;
-  @%bad st.global.u32 [%status], %seven;
+  cvt.rzi.s64.f32 %word, %v;
+  add.s64 %word, %word, 8246337208320;
+  @%bad st.global.u64 [%status], %word;
   mov.u32 %t, %tid.x;
   cvt.u64.u32 %i, %t;
   mov.u32 %t, %ntid.x;

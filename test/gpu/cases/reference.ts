@@ -6,7 +6,7 @@ import type {
   Stage,
   Store,
 } from "../../../compiler/kernel/desc.js";
-import { rawName, statusOperand } from "../../../compiler/kernel/desc.js";
+import { failureWord, rawName, statusOperand } from "../../../compiler/kernel/desc.js";
 import {
   packedElements,
   packedOffset,
@@ -49,9 +49,9 @@ class Evaluator {
           throw new Error(`${desc.label}: ${buffer}[${offset}] does not exist`);
         return found;
       },
-      fail: (site) => {
+      fail: (site, index) => {
         const status = this.memory.get(statusOperand);
-        if (status !== undefined) status[0] = site;
+        if (status !== undefined) status[0] = Number(failureWord(site) + BigInt(index));
       },
     };
   }

@@ -81,7 +81,7 @@ const write = (name: string, dtype: DType, elements: Expr): Operand => ({
 });
 const status: Operand = {
   name: statusOperand,
-  dtype: "i32",
+  dtype: "i64",
   access: "readwrite",
   elements: int(1),
 };
