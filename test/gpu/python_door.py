@@ -176,6 +176,21 @@ def decode_as_farriers_graph(model, _):
 
 
 @check
+def decode_with_its_own_ids(model, _):
+    """The loop of docs/python.md: nothing comes to the host between steps."""
+    state, ids, lengths, decode, first = decoding(model)
+    ids.copy_(first()[:, -1].argmax(-1)[:, None])
+    lengths.fill_(len(PROMPT))
+    found = [ids.clone()]
+    with decode.record(ids, lengths, state=state) as step:
+        for _ in GREEDY[1:]:
+            ids.copy_(step().next_ids[:, None])
+            lengths += 1
+            found.append(ids.clone())
+    assert torch.cat(found, 1)[0].tolist() == GREEDY
+
+
+@check
 def an_operator_of_torch(model, _):
     import farrier.torch
 
