@@ -17,11 +17,11 @@ import {
   sym,
   zero,
 } from "../scalar/build.js";
-import { isOp, someExpr, type Expr, type ExprOp } from "../scalar/expr.js";
+import { isOp, someExpr, type Expr } from "../scalar/expr.js";
 import { rangeOf } from "../scalar/range.js";
 import { statusOperand, type AttentionDesc, type DescOf, type Family } from "./desc.js";
 import type { PlannedKernel } from "./memory.js";
-import { Uses, type Extents } from "./uses.js";
+import { plain, Uses, type Extents } from "./uses.js";
 
 /** `factor` · Σ `each` over the coordinate `over`: the literal 0 where there is one value. */
 export interface Total {
@@ -116,12 +116,6 @@ function keysOf(desc: AttentionDesc, kernel: PlannedKernel): AttentionDesc["boun
     end: min(known(kernel, desc, desc.bounds.end) ?? limit, limit),
   };
 }
-
-/** What is left of an expression over symbols alone. */
-const plain: ReadonlySet<ExprOp> = new Set<ExprOp>([
-  ...(["const", "sym", "add", "sub", "mul", "div", "mod", "min", "max"] as const),
-  ...(["select", "lt", "le", "eq", "ne"] as const),
-]);
 
 /** With the model's inputs as symbols of the device; null where other memory or coordinates count. */
 function known({ buffers }: PlannedKernel, desc: AttentionDesc, expr: Expr): Expr | null {

@@ -1,7 +1,8 @@
 /** How many elements of its operands a kernel needs to load, and how many it stores. */
 import { add, constValue, int, min, mul, one, zero } from "../scalar/build.js";
 import { compileExpr } from "../scalar/evaluate.js";
-import { isOp, postorder, type Expr } from "../scalar/expr.js";
+import { isOp, postorder, someExpr, type Expr, type ExprOp } from "../scalar/expr.js";
+import { rangeOf } from "../scalar/range.js";
 import type { KernelDesc, Operand, Store } from "./desc.js";
 
 /** How many values a coordinate takes, where that is not its extent. */
@@ -49,7 +50,7 @@ export class Uses {
   }
 
   #values(coord: Expr, conditions: readonly Expr[]): Expr {
-    const extent = this.extents.get(coord) ?? coord.args[0]!;
+    const extent = this.extents.get(coord) ?? overSymbols(coord.args[0]!);
     const own = conditions.filter((each) => dependsOnlyOn(each, coord));
     const count = constValue(extent);
     return own.length === 0 || count === null || count > mostTried
@@ -57,6 +58,16 @@ export class Uses {
       : int(countWhere(own, count));
   }
 }
+
+/** What is left of an expression over symbols alone. */
+export const plain: ReadonlySet<ExprOp> = new Set<ExprOp>([
+  ...(["const", "sym", "add", "sub", "mul", "div", "mod", "min", "max"] as const),
+  ...(["select", "lt", "le", "eq", "ne"] as const),
+]);
+
+/** What only a kernel knows is taken at its largest. */
+const overSymbols = (extent: Expr): Expr =>
+  someExpr(extent, ({ op }) => !plain.has(op)) ? int(rangeOf(extent).max) : extent;
 
 const coordsOf = (expr: Expr): Set<Expr> => {
   const coords = new Set<Expr>();
