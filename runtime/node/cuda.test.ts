@@ -151,6 +151,19 @@ describe.skipIf(missingAddon !== null)("a bundle on a GPU", () => {
     await model.close();
   });
 
+  it("runs step by step, and reads what each step left", async () => {
+    const model = await load(fresh(), { device: "cuda" });
+    const state = model.createState();
+    const seen: Record<string, readonly number[]> = {};
+    await model.trace({ x: x23 }, { state }, (step, read) => {
+      if (step === 0) expect(read(2).byteLength).toBeGreaterThanOrEqual(4 * 6);
+      if (step === 1) seen["y"] = [...new Float32Array(read(2).buffer)];
+      if (step === 1) seen["count"] = [...new BigInt64Array(read(3).buffer)].map(Number);
+    });
+    expect(seen).toEqual({ y: y23, count: [1] });
+    await model.close();
+  });
+
   it("measures copies within the device", async () => {
     const model = await load(fresh(), { device: "cuda" });
     expect((await model.rates()).operations).toBe(0);
