@@ -1,9 +1,9 @@
 /**
  * Load, run and close, over and over, from several threads, with the runtime built under sanitizers:
  *
- *   npm run soak [-- --sanitize address,undefined|thread|none] [--device cpu|cuda] [--threads N] [--cycles N]
+ *   npm run soak [-- --sanitize address,undefined|thread|none] [--device cpu|cuda|mock] [--threads N] [--cycles N]
  *
- * Without `--sanitize`: address and undefined behaviour, then threads. `soak.c` says what a cycle is. The
+ * `mock` is the path of a GPU on the stand-in for the driver. Without `--sanitize`: address and undefined behaviour, then threads. `soak.c` says what a cycle is. The
  * first report of a sanitizer ends the run.
  */
 import { execFileSync } from "node:child_process";
@@ -30,7 +30,7 @@ const bundle = writeBundle(
   scaleBundle(["cpu", "sm_80"]),
 );
 
-/** The library and the program, built with `sanitizer`; the program's path. */
+/** The library, the program and the stand-in for the driver, built with `sanitizer`: their folder. */
 function build(sanitizer: string): string {
   const none = sanitizer === "none";
   const folder = path.join(root, "build", `soak-${sanitizer.replaceAll(",", "-")}`);
@@ -41,24 +41,46 @@ function build(sanitizer: string): string {
   run("cmake", ["-S", root, "-B", folder, "-DCMAKE_BUILD_TYPE=RelWithDebInfo", ...options]);
   run("cmake", ["--build", folder, "--parallel"]);
   const library = path.join(folder, "Release");
-  const program = path.join(folder, "soak");
-  run("cc", [
-    ...["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"],
-    ...(none ? [] : [`-fsanitize=${sanitizer}`]),
-    ...["-I", path.join(root, "runtime", "native", "include")],
-    ...[path.join(root, "test", "soak", "soak.c"), "-o", program],
-    ...["-L", library, "-lfarrier", "-ldl", `-Wl,-rpath,${library}`],
-  ]);
-  return program;
+  const native = path.join(root, "runtime", "native", "include");
+  const flags = [
+    "-std=gnu11",
+    "-O1",
+    "-g",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-pthread",
+    "-I",
+    native,
+  ];
+  const cc = (source: string, name: string, ...more: readonly string[]): void => {
+    const instrumented = none ? [] : [`-fsanitize=${sanitizer}`];
+    run("cc", [
+      ...flags,
+      ...instrumented,
+      path.join(root, source),
+      "-o",
+      path.join(folder, name),
+      ...more,
+    ]);
+  };
+  const link = ["-L", library, "-lfarrier", "-ldl", `-Wl,-rpath,${library}`];
+  cc(path.join("test", "soak", "soak.c"), "soak", ...link);
+  cc(path.join("runtime", "node", "testing", "mock-cuda.c"), "libmock.so", "-fPIC", "-shared");
+  return folder;
 }
 
 const halt = "halt_on_error=1:exitcode=1";
 for (const sanitizer of values.sanitize) {
   process.stdout.write(`sanitizer ${sanitizer}, ${values.device}\n`);
-  execFileSync(build(sanitizer), [bundle, values.device, values.threads, values.cycles], {
+  const folder = build(sanitizer);
+  const mock = values.device === "mock";
+  const device = mock ? "cuda" : values.device;
+  execFileSync(path.join(folder, "soak"), [bundle, device, values.threads, values.cycles], {
     stdio: "inherit",
     env: {
       ...process.env,
+      ...(mock ? { FARRIER_CUDA_LIBRARY: path.join(folder, "libmock.so") } : {}),
       ASAN_OPTIONS: `${halt}:detect_leaks=1`,
       UBSAN_OPTIONS: `${halt}:print_stacktrace=1`,
       TSAN_OPTIONS: halt,

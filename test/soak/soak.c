@@ -123,12 +123,13 @@ static size_t device_free(void) {
   if (!info) {
     static farrier_device* kept;
     OK(farrier_device_open(type, 0, &kept));
-    void* driver = dlopen("libcuda.so.1", RTLD_NOW);
+    const char* named = getenv("FARRIER_CUDA_LIBRARY");
+    void* driver = dlopen(named ? named : "libcuda.so.1", RTLD_NOW);
     TRUE(driver != NULL);
     int (*retain)(void**, int) = (int (*)(void**, int))dlsym(driver, "cuDevicePrimaryCtxRetain");
-    int (*current)(void*) = (int (*)(void*))dlsym(driver, "cuCtxSetCurrent");
+    int (*push)(void*) = (int (*)(void*))dlsym(driver, "cuCtxPushCurrent_v2");
     void* context = NULL;
-    TRUE(retain(&context, 0) == 0 && current(context) == 0);
+    TRUE(retain(&context, 0) == 0 && push(context) == 0);
     info = (int (*)(size_t*, size_t*))dlsym(driver, "cuMemGetInfo_v2");
   }
   size_t free = 0, total = 0;
