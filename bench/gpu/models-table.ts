@@ -98,7 +98,6 @@ const columns: readonly (readonly [string, (row: Row, own: Side) => string])[] =
   ["floor", ({ floor }) => short(floor)],
   ["farrier", (_, { us }) => short(us)],
   ["of the floor", ({ floor }, { us }) => `${Math.round((100 * floor) / us)} %`],
-  ["live weights", ({ sides }) => time(sides["farrier, live weights"])],
   ["as a call", ({ sides }) => short(sides["farrier, called"]?.us ?? NaN)],
   ["eager", (row) => time(eagerOf(row))],
   ["eager's kernels, one graph", ({ sides }) => time(sides["eager's kernels in a graph"])],
@@ -113,13 +112,39 @@ const count = (side: Side | undefined): string => (side === undefined ? "–" : 
 const ratio = (peer: Side | undefined, own: Side): number | undefined =>
   peer === undefined ? undefined : peer.us / own.us;
 
+const order = (a: Row, b: Row): number =>
+  a.work.localeCompare(b.work) || a.batch - b.batch || a.tokens - b.tokens;
+
 function passes(model: string): string[] {
-  const rows = [...latest.values()].filter(({ row }) => row.model === model);
+  const rows = [...latest.values()]
+    .filter(({ row }) => row.model === model)
+    .sort((a, b) => order(a.row, b.row));
   const lines = rows.flatMap(({ row, run }) => {
     const own = row.sides["farrier"];
     return own === undefined ? [] : [[...columns.map(([, cell]) => cell(row, own)), `${run + 1}`]];
   });
-  return ["", `### ${model}`, "", ...table([...columns.map(([name]) => name), "run"], lines)];
+  const head = [...columns.map(([name]) => name), "run"];
+  // What no run measured has no column.
+  const kept = head.flatMap((_, i) => (lines.some((cells) => cells[i] !== "") ? [i] : []));
+  const of = (cells: readonly string[]): string[] => kept.map((i) => cells[i]!);
+  return ["", `### ${model}`, "", ...table(of(head), lines.map(of))];
+}
+
+const liveName = "farrier, live weights";
+
+/** Live weights beside derived ones, in the runs that have both. */
+function liveWeights(): string[] {
+  const lines = runs.flatMap(({ rows }, run) =>
+    rows.flatMap(({ name, sides }) => {
+      const [own, live] = [sides["farrier"], sides[liveName]];
+      if (own === undefined || live === undefined) return [];
+      const launches = `${own.launches} / ${live.launches}`;
+      return [[name, time(own), time(live), two(live.us / own.us), launches, `${run + 1}`]];
+    }),
+  );
+  if (lines.length === 0) return [];
+  const head = ["pass", "derived weights", "live weights", "times", "launches", "run"];
+  return ["", "### Live weights", "", ...table(head, lines)];
 }
 
 function means(): string[] {
@@ -161,6 +186,7 @@ function bundles(): string[] {
     ...table(
       [
         "bundle",
+        "target",
         "MB",
         "compiling, s",
         "loading cold / warm, s",
@@ -200,6 +226,7 @@ const models = [...new Set([...latest.values()].map(({ row }) => row.model))];
 const text = [
   ...described,
   ...models.flatMap(passes),
+  ...liveWeights(),
   ...means(),
   ...bundles(),
   ...(values.start ?? []).flatMap(start),

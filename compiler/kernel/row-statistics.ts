@@ -3,6 +3,7 @@
  * computes, or apart, once. Counted in passes over a row's elements.
  */
 import { isNode, type Node } from "../ir/graph.js";
+import { widens } from "../ir/precision.js";
 import { constValue, mul, one, substitute } from "../scalar/build.js";
 import type { Expr } from "../scalar/expr.js";
 import { rangeOf } from "../scalar/range.js";
@@ -39,7 +40,9 @@ function storedValue({ norm, path }: Normalised, analysis: Analysis): Node {
   let value: Node = norm;
   for (const node of [...path].reverse()) {
     if (!region.has(node)) break;
-    if (roles[node.op] !== "movement") value = node;
+    // What is only widened is stored as narrow as it is.
+    const same = isNode(node, "cast") && widens(node.inputs[0]!.dtype, node.dtype);
+    if (roles[node.op] !== "movement" && !same) value = node;
   }
   return value;
 }
