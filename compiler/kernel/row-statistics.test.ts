@@ -112,7 +112,11 @@ it("stores what a product only widens as narrow as it is", () => {
   const wide = (node: Node): Node => ir.cast(g, node, "f32");
   const x = ir.input(g, "x", "bf16", [32, 64]);
   const normed = ir.cast(g, ir.normalize(g, wide(x), "layer", 1e-5), "bf16");
-  const y = matmul(g, wide(normed), wide(ir.input(g, "w", "bf16", [64, 1024])));
+  const y = matmul(
+    g,
+    wide(normed),
+    wide(ir.constant(g, { kind: "absent", tensor: "w" }, "bf16", [64, 1024])),
+  );
   const { kernels } = partition(graphOf(g, { y }), options("sm_80"));
   expect(kernels.map(({ desc }) => desc.family)).toEqual(["reduce", "gemm"]);
   expect(kernels[0]!.buffers.map(({ dtype }) => dtype)).toEqual(["bf16", "bf16"]);
