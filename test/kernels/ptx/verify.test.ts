@@ -93,14 +93,16 @@ describe("every kernel", () => {
   it.each(["bert", "gpt2", "llama", "mixtral", "qwen3", "deepseek_v2", "deepseek_v3"])(
     "of %s passes as it is rendered",
     async (name) => {
-      const target = ["sm_80", "sm_90"];
+      const target = ["sm_80", "sm_90", "sm_90a"];
       const lowered = await lower(fixture(name, "hf"), { dtype: "bf16", target });
-      const [plain, dependent] = lowered.targets.map(({ files }) => [...files.values()]);
+      const [plain, dependent, hopper] = lowered.targets.map(({ files }) => [...files.values()]);
       expect(plain!.length).toBeGreaterThan(4);
       expect(plain!.join("")).not.toContain("griddepcontrol");
       // Products have tiles of their weights on the way before they wait.
       const waits = dependent!.map((text) => text.split("griddepcontrol.wait"));
       expect(waits.every(({ length }) => length === 2)).toBe(true);
+      expect(hopper!.every((text) => text.split("griddepcontrol.wait").length === 2)).toBe(true);
+      expect(hopper!.filter((text) => text.includes("wgmma")).length).toBeGreaterThan(1);
       expect(waits.filter(([before]) => before!.includes("cp.async")).length).toBeGreaterThan(3);
     },
   );
