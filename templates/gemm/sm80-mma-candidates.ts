@@ -34,7 +34,8 @@ const machine = {
   registers: 65536,
 } as const;
 
-function unsupported(desc: GemmDesc, target: Target, sources: GemmSources): boolean {
+/** Whether no tensor core multiplies this: its types, its packing, or extents beyond 32 bits. */
+export function unsupported(desc: GemmDesc, target: Target, sources: GemmSources): boolean {
   if (!isHalf(desc.dtype) || target.language !== "ptx") return true;
   const packing = target.packing(desc.dtype);
   const rows =

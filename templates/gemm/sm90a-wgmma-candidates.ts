@@ -2,10 +2,9 @@
 import type { GemmDesc } from "../../compiler/kernel/desc.js";
 import type { Target } from "../../compiler/kernel/target.js";
 import { postorder, rangeOf } from "../../compiler/codegen/expressions.js";
-import { fits32 } from "../../compiler/codegen/ptx/expr.js";
 import { legal } from "../../compiler/codegen/ptx/legal.js";
-import { isHalf } from "../../compiler/codegen/ptx/mma.js";
 import { rowBytes, rowElements } from "../../compiler/codegen/ptx/wgmma.js";
+import { unsupported } from "./sm80-mma-candidates.js";
 import { gemmSources, type GemmSources } from "./sm80-mma-shape.js";
 import { wgmmaShape, type Sm90aWgmmaGemmConfig } from "./sm90a-wgmma-shape.js";
 
@@ -43,20 +42,9 @@ const machine = {
   operation: 0.01,
 } as const;
 
-function unsupported(desc: GemmDesc, target: Target, sources: GemmSources): boolean {
-  if (!isHalf(desc.dtype) || target.ptx?.target !== "sm_90a") return true;
-  const packing = target.packing(desc.dtype);
-  const rows =
-    packing.columns === 1 &&
-    packing.rows === 8 &&
-    packing.columnMajor &&
-    packing.dtype === desc.dtype;
-  if (desc.b.kind === "packed" && !rows) return true;
-  if (desc.b.kind === "strided" && desc.group !== 1) return true;
-  if (sources.a.copy === null || sources.b.copy === null || sources.rowsOfB) return true;
-  if (desc.stages.some((stage) => stage.body.type !== "f32")) return true;
-  return ![desc.mExtent, sources.columns, desc.kExtent].every(fits32);
-}
+/** Operands that threads copy as they are, k contiguous, on the one architecture that has `wgmma`. */
+const plain = (target: Target, { a, b, rowsOfB }: GemmSources): boolean =>
+  target.ptx?.target === "sm_90a" && a.copy !== null && b.copy !== null && !rowsOfB;
 
 /** Rows of tiles walked together: those whose rows of A and columns of B that 132 blocks read are fewest. */
 function rasterOf({ bm, bn }: Tile, blocks: number): number {
@@ -132,7 +120,7 @@ export function estimate(config: Sm90aWgmmaGemmConfig, sizes: Sizes): number {
 
 export function wgmmaCandidates(desc: GemmDesc, target: Target): readonly Sm90aWgmmaGemmConfig[] {
   const sources = gemmSources(desc);
-  if (unsupported(desc, target, sources)) return [];
+  if (unsupported(desc, target, sources) || !plain(target, sources)) return [];
   const sizes: Sizes = {
     rows: rangeOf(desc.mExtent).max,
     columns: rangeOf(sources.columns).max,

@@ -232,8 +232,6 @@ export const ptx = {
   copyCommit: "cp.async.commit_group;",
   copyWait: (groups: number) => `cp.async.wait_group ${groups};`,
   barrier: "bar.sync 0;",
-  /** Of `threads` threads, whole warps, that meet at a barrier of their own. */
-  barrierOf: (id: number, threads: number) => `bar.sync ${id}, ${threads};`,
   /** Ends the kernel as a failed one. */
   trap: "trap;",
   dependencyWait: "griddepcontrol.wait;",
