@@ -11,6 +11,7 @@ import {
   type Narrowing,
 } from "../kernel/boxes.js";
 import type { KernelDesc } from "../kernel/desc.js";
+import { addressesOf } from "../kernel/family.js";
 import type { Buffer, PlannedKernel } from "../kernel/memory.js";
 import type { Partition } from "../kernel/partition.js";
 import type { BoxPartition } from "../kernel/partitions.js";
@@ -53,6 +54,8 @@ export interface AssembledTarget {
   /** By entry: what each of its plans was made from. */
   readonly planned: Readonly<Record<string, readonly Partition[]>>;
 }
+
+const accessLetter = { read: "r", write: "w", readwrite: "b" } as const;
 
 /** Bytes for the largest shapes, of a box if one is given. */
 function maxBytes({ dtype, elements }: Buffer, box?: ReadonlyMap<Expr, Expr>): number {
@@ -201,7 +204,7 @@ export class TargetAssembler {
     return number;
   }
 
-  #kernelIndex(rendered: RenderedKernel): number {
+  #kernelIndex(desc: KernelDesc, rendered: RenderedKernel): number {
     const known = this.#kernels.get(rendered.symbol);
     if (known !== undefined) return known.index;
     const { target } = this.made;
@@ -220,7 +223,13 @@ export class TargetAssembler {
       index,
       text: rendered.text,
       rendered,
-      entry: { symbol: rendered.symbol, file, family: rendered.family, ...start },
+      entry: {
+        ...{ symbol: rendered.symbol, file, family: rendered.family },
+        access: addressesOf(desc, rendered)
+          .map(({ access }) => accessLetter[access])
+          .join(""),
+        ...start,
+      },
     });
     return index;
   }
@@ -237,7 +246,7 @@ export class TargetAssembler {
     const host = (expr: Parameters<typeof hostExpr>[0]): HostExpr => hostExpr(expr, symbol);
     return {
       kind: "kernel",
-      kernel: this.#kernelIndex(rendered),
+      kernel: this.#kernelIndex(kernel.desc, rendered),
       buffers: [...kernel.buffers.map(refOf), ...workspace],
       scalars: rendered.scalars.map(host),
       ...(launch.kind === "gpu"

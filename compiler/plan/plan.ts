@@ -64,6 +64,8 @@ export interface KernelEntry {
   /** File below the bundle; for a CPU the sources, all of which are in the `library` of the target. */
   readonly file: string;
   readonly family: string;
+  /** For each buffer of a step: `r` it is read, `w` written, `b` both. What loaders check the memory plan by. */
+  readonly access?: string;
   /** GPU: threads of a block and dynamic shared memory in bytes. CPU: scratch bytes of a thread. */
   readonly threads?: number;
   readonly sharedBytes?: number;

@@ -437,6 +437,40 @@ describe.skipIf(missingAddon !== null)("a damaged bundle", () => {
     );
   });
 
+  it("has steps that find what others left them (row 106)", async () => {
+    type Step = { kernel: number; buffers: { kind: string; offset?: number; bytes?: number }[] };
+    type Changeable = {
+      targets: { cpu: { kernels: { access?: string }[]; entries: { main: { steps: Step[] }[] } } };
+    };
+    const changed = async (change: (steps: Step[], access: string[]) => void): Promise<string> => {
+      const parts = scaleBundle();
+      const plan = structuredClone(parts.plan) as typeof parts.plan & Changeable;
+      const { kernels, entries } = plan.targets.cpu;
+      const access = kernels.map((kernel) => kernel.access!);
+      change(entries.main[0]!.steps, access);
+      kernels.forEach((kernel, i) => (kernel.access = access[i]!));
+      return opens(fresh({ ...parts, plan }));
+    };
+    expect(await changed(() => undefined)).toBe("ok");
+    expect(await changed((_, access) => (access[1] = "rwww"))).toMatch(
+      /^E_PLAN: .*step 0 \("scale"\) writes buffer 1, which is only read/,
+    );
+    expect(await changed((steps) => steps.reverse())).toMatch(
+      /^E_PLAN: .*step 0 \("add"\) reads bytes 0 to 256 of the arena, which hold nothing whole/,
+    );
+    const clobbering = (steps: Step[]): void => {
+      const between = structuredClone(steps[0]!);
+      between.buffers[2] = { kind: "arena", offset: 16, bytes: 32 };
+      steps.splice(1, 0, between);
+    };
+    expect(await changed(clobbering)).toMatch(/^E_PLAN: .*step 2 \("add"\) reads bytes 0 to 256/);
+    expect(await changed((steps) => (steps[0]!.buffers[0] = steps[0]!.buffers[2]!))).toMatch(
+      /^E_PLAN/,
+    );
+    expect(await changed((_, access) => (access[2] = "rr"))).toMatch(/^E_PLAN: .*as many/);
+    expect(await changed((_, access) => (access[2] = "rrwxw"))).toMatch(/^E_PLAN: .*letters r, w/);
+  });
+
   it("has a launch within limits (row 107)", async () => {
     const parts = scaleBundle();
     const text = JSON.stringify(parts.plan).replace('"tasks":"batch"', '"tasks":["sub","batch",3]');

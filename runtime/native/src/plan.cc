@@ -133,6 +133,10 @@ class Reader {
     k.file = f["file"].string();
     f["family"].string();
     if (!cpu) k.threads = static_cast<uint32_t>(f["threads"].integer(1, 1024));
+    if (f.has("access")) {
+      k.access = f["access"].string();
+      if (k.access.find_first_not_of("rwb") != std::string::npos) f["access"].refuse("letters r, w and b");
+    }
     if (f.has("sharedBytes")) k.shared_bytes = static_cast<uint64_t>(f["sharedBytes"].integer(0, 1 << 30));
     if (f.has("dependent")) k.dependent = f["dependent"].boolean();
     if (f.has("scratchBytes")) k.scratch_bytes = static_cast<uint64_t>(f["scratchBytes"].integer(0, 1 << 30));
@@ -152,7 +156,7 @@ class Reader {
     const std::string& kind = f["kind"].string();
     const auto index = [&](Buffer::Kind k, size_t count, bool allowed) {
       if (!allowed) f["kind"].refuse("weight, source or arena in the weight program");
-      return Buffer{k, 0, static_cast<uint32_t>(f["index"].integer(0, static_cast<int64_t>(count) - 1))};
+      return Buffer{k, 0, 0, static_cast<uint32_t>(f["index"].integer(0, static_cast<int64_t>(count) - 1))};
     };
     const bool run = scope.entry != nullptr;
     if (kind == "arena") {
@@ -161,7 +165,7 @@ class Reader {
       if (offset % arena_align != 0) f["offset"].refuse("a multiple of 16");
       if (offset > scope.arena_bytes || bytes > scope.arena_bytes - offset)
         f.refuse("a range within the arena of " + std::to_string(scope.arena_bytes) + " bytes");
-      return {Buffer::Kind::arena, offset, 0};
+      return {Buffer::Kind::arena, offset, bytes, 0};
     }
     if (kind == "weight") return index(Buffer::Kind::weight, scope.weights, true);
     if (kind == "source") return index(Buffer::Kind::source, plan_.sources.size(), true);
@@ -173,11 +177,11 @@ class Reader {
     }
     if (kind == "status" && run) {
       scope.plan->uses_status = true;
-      return {Buffer::Kind::status, 0, 0};
+      return {Buffer::Kind::status, 0, 0, 0};
     }
     if (kind == "tickets" && run) {
       f["count"].integer(1, scope.plan->tickets);
-      return {Buffer::Kind::tickets, 0, 0};
+      return {Buffer::Kind::tickets, 0, 0, 0};
     }
     f["kind"].refuse("a kind of buffer that this loader knows, not " + quoted(kind));
   }
@@ -187,6 +191,8 @@ class Reader {
     Step s;
     s.kernel = static_cast<uint32_t>(f["kernel"].integer(0, static_cast<int64_t>(scope.target.kernels.size()) - 1));
     s.buffers = list<Buffer>(f["buffers"], [&](const Field& b) { return buffer(b, scope); });
+    const std::string& access = scope.target.kernels[s.kernel].access;
+    if (!access.empty() && access.size() != s.buffers.size()) f["buffers"].refuse("as many as the kernel's access has letters");
     s.scalars = list<Expr>(f["scalars"], [&](const Field& e) { return expr(e); });
     if (scope.target.cpu) {
       s.grid[0] = expr(f["tasks"]);
@@ -197,6 +203,11 @@ class Reader {
     s.label = f["label"].string();
     check_symbols(f, s, scope);
     return s;
+  }
+
+  static void check_memory(const Field& f, const TargetPlans& target, const std::vector<Step>& steps, int64_t own_weight) {
+    const std::string fault = memory_fault(target.kernels, steps, own_weight);
+    if (!fault.empty()) f.refuse("steps that find what others left them: " + fault);
   }
 
   // Symbols of the expressions must be known when they are evaluated.
@@ -239,6 +250,7 @@ class Reader {
     if (f.has("tickets")) p.tickets = static_cast<uint32_t>(f["tickets"].integer(0, max_tickets));
     const Scope scope{target, p.arena_bytes, target.weights.size(), &entry, &p};
     p.steps = list<Step>(f["steps"], [&](const Field& s) { return step(s, scope); });
+    check_memory(f["steps"], target, p.steps, -1);
     return p;
   }
 
@@ -255,6 +267,7 @@ class Reader {
     if (f.has("arenaBytes")) w.arena_bytes = static_cast<uint64_t>(f["arenaBytes"].integer(0, max_bytes));
     const Scope scope{target, w.arena_bytes, target.weights.size() + 1, nullptr, nullptr};
     w.steps = list<Step>(f["steps"], [&](const Field& s) { return step(s, scope); });
+    check_memory(f["steps"], target, w.steps, static_cast<int64_t>(target.weights.size()));
     return w;
   }
 

@@ -42,6 +42,7 @@ struct StateSpec {
 
 struct KernelSpec {
   std::string symbol, file;
+  std::string access;  // of each buffer: r, w or b; "" if the plan does not tell
   uint32_t threads = 0;
   uint64_t shared_bytes = 0, scratch_bytes = 0;
   bool dependent = false;  // waits for the kernel before itself
@@ -51,6 +52,7 @@ struct Buffer {
   enum class Kind : uint8_t { arena, weight, source, input, output, state, status, tickets };
   Kind kind = Kind::arena;
   uint64_t offset = 0;  // of arena
+  uint64_t bytes = 0;   // of arena
   uint32_t index = 0;   // of all but arena, status and tickets
 };
 
@@ -61,6 +63,10 @@ struct Step {
   Expr grid[3];  // CPU: tasks in the first
   std::string label;
 };
+
+// What is wrong with how steps use memory, by what their kernels read and write; "" if nothing: an arena range that is read
+// was written before, as a whole, and nothing written since overlaps it; weights, sources and inputs are only read.
+std::string memory_fault(const std::vector<KernelSpec>& kernels, const std::vector<Step>& steps, int64_t own_weight);
 
 struct Range {
   size_t symbol = 0;

@@ -159,9 +159,9 @@ end:
 
 const kernels = (gpu: boolean): object[] =>
   [
-    { symbol: "twice", family: "map" },
-    { symbol: "scale", family: "map", scratchBytes: 4096 },
-    { symbol: "add", family: "map" },
+    { symbol: "twice", family: "map", access: "rww" },
+    { symbol: "scale", family: "map", access: "rrww", scratchBytes: 4096 },
+    { symbol: "add", family: "map", access: "rrwbw" },
   ].map((kernel) =>
     gpu
       ? {
