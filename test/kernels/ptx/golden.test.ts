@@ -1,7 +1,10 @@
 /** The text of one kernel of each family, so that a change of the emitter shows as a change of text. */
 import { expect, it } from "vitest";
 import { hopperCases } from "../../gpu/cases/registry.js";
-import { attentionCases, gelu, gemmCases, layerNorm } from "../../gpu/cases/simt.js";
+import { gelu } from "../../gpu/cases/map.js";
+import { layerNorm } from "../../gpu/cases/reduce.js";
+import { attentionCases } from "../../gpu/cases/simt-attention.js";
+import { gemmCases } from "../../gpu/cases/simt-gemm.js";
 
 // In one order: names of equal expressions depend on which was made first.
 const chosen = {
