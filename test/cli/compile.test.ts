@@ -288,7 +288,7 @@ describe("the command itself", () => {
     ["compile --help", 0],
     ["shoe", 2],
     ["tune x", 3],
-    ["profile x", 3],
+    ["profile x", 2],
     ["warm x", 2],
     ["doctor", 0],
   ])("farrier %s exits with %i", async (line, status) => {
