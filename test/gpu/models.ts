@@ -16,6 +16,7 @@ import { evaluated, floats, modelOf, normals } from "../models/graphs.js";
 import { attempt, check, counts, fixtures, onGpu, target, work } from "./checks.js";
 import { directory, routing } from "./directories.js";
 import { runGroups } from "./groups.js";
+import { mixed } from "./mixed.js";
 import { paged } from "./paged.js";
 import { gpt2Small } from "./shapes.js";
 
@@ -125,6 +126,8 @@ for (const name of ["gpt2", "llama"])
 for (const name of ["gpt2", "llama", "deepseek_v2"])
   for (const dtype of ["f32", "bf16"] as const)
     groups.set(`${name} ${dtype} paged`, () => paged(name, dtype));
+for (const name of ["gpt2", "llama", "deepseek_v2"])
+  groups.set(`${name} mixed lengths`, () => mixed(name));
 groups.set("own function", ownFunction);
 /** Runs alone. */
 const measured = "decode cost";
