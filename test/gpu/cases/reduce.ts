@@ -34,7 +34,8 @@ export function layerNormStages(x: Expr, width: Expr): Stage[] {
   ];
 }
 
-export const normalised = (x: Expr): Expr => mul(sub(x, param("mean", "f32")), param("rstd", "f32"));
+export const normalised = (x: Expr): Expr =>
+  mul(sub(x, param("mean", "f32")), param("rstd", "f32"));
 
 export function layerNorm(
   dtype: "f32" | "bf16" | "f16",

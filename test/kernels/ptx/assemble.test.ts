@@ -11,6 +11,7 @@ import { casesOf, hopperCases } from "../../gpu/cases/registry.js";
 
 const assembler = "ptxas";
 const present = spawnSync(assembler, ["--version"]).status === 0;
+const whole = process.env["FARRIER_LARGE"] === "1";
 /** A target's text, and the architecture that assembles it. */
 const pairs = [
   ["sm_80", "sm_80"],
@@ -54,10 +55,11 @@ describe.skipIf(!present)(`ptxas${present ? "" : " (skipped: not on the PATH)"}`
         const { text } = test.kernel(on);
         if (!kernels.has(text)) kernels.set(text, test);
       }
-      // All for the first, and all that one target has alone; the others get every third, which is every family.
+      // All for the first, and all that one target has alone; the others get every sixth, which is every family,
+      // or all of them too (`FARRIER_LARGE=1`).
       const own = new Set(name === "sm_90a" ? hopperCases().map((test) => test.name) : []);
       const queue = [...kernels].filter(
-        ([, test], i) => architecture === "sm_80" || i % 3 === 0 || own.has(test.name),
+        ([, test], i) => whole || architecture === "sm_80" || i % 6 === 0 || own.has(test.name),
       );
       const problems: string[] = [];
       await Promise.all(
