@@ -67,11 +67,12 @@ function maxBytes({ dtype, elements }: Buffer, box?: ReadonlyMap<Expr, Expr>): n
 interface PlanBox {
   readonly whole: Narrowing;
   readonly like: Narrowing;
+  readonly target: Target;
 }
 
 /** No range is narrowed. */
 export const everything: Narrowing = { box: {}, symbols: new Map(), key: "" };
-const anyBox: PlanBox = { whole: everything, like: everything };
+const anyBox = (target: Target): PlanBox => ({ whole: everything, like: everything, target });
 
 /** Equal descriptions have equal keys: expressions by identity, labels left out. */
 export function descKey(desc: KernelDesc): string {
@@ -131,14 +132,18 @@ export class TargetAssembler {
     graph: Graph,
     boxes: readonly BoxPartition[],
   ): readonly { readonly box: PlanBox; readonly partition: Partition }[] {
-    if (boxes.length === 1) return [{ box: anyBox, partition: boxes[0]!.partition }];
+    if (boxes.length === 1) {
+      const box = anyBox(this.made.target);
+      return [{ box, partition: boxes[0]!.partition }];
+    }
+    const { target } = this.made;
     const symbols = symbolsOf(graph);
     const known = new Map<Box, BoxPartition>(boxes.map((each) => [each.box.box, each]));
     const distinct = [...new Set(boxes.map((each) => each.partition))];
     const kind = (range: Box): string => {
       const { box, partition } = known.get(range)!;
       const descs = [...new Set(partition.kernels.map(({ desc }) => desc))];
-      const keys = descs.map((desc) => this.#choose(desc, box).key);
+      const keys = descs.map((desc) => this.#choose(desc, box, target).key);
       return [distinct.indexOf(partition), ...keys].join();
     };
     const joined = joinedBoxes(
@@ -150,24 +155,22 @@ export class TargetAssembler {
       box: {
         whole: joined.length === 1 ? everything : narrowing(symbols, box),
         like: known.get(like)!.box,
+        target,
       },
       partition: known.get(like)!.partition,
     }));
   }
 
-  #choose(desc: KernelDesc, box: Narrowing): Choice {
-    return this.#once(desc, box.key, this.#choices, () =>
-      chooseKernel(
-        box.symbols.size === 0 ? desc : narrowedDesc(desc, box.symbols),
-        this.made.target,
-      ),
+  #choose(desc: KernelDesc, box: Narrowing, target: Target): Choice {
+    const key = `${box.key} ${target.blocksMeet === true ? "meet" : "apart"}`;
+    return this.#once(desc, key, this.#choices, () =>
+      chooseKernel(box.symbols.size === 0 ? desc : narrowedDesc(desc, box.symbols), target),
     );
   }
 
   /** The kernel of a box: of any shape, where the template that suits the box can do that. */
-  #render(desc: KernelDesc, { like, whole }: PlanBox): RenderedKernel {
-    const choice = this.#choose(desc, like);
-    const { target } = this.made;
+  #render(desc: KernelDesc, { like, whole, target }: PlanBox): RenderedKernel {
+    const choice = this.#choose(desc, like, target);
     const general = this.#once(
       desc,
       choice.key,
@@ -242,6 +245,8 @@ export class TargetAssembler {
     workspace: readonly BufferRef[] = [],
   ): KernelStep {
     const rendered = this.#render(kernel.desc, box);
+    if (rendered.workspace !== undefined && workspace.length === 0)
+      throw bug(`the blocks of ${kernel.desc.label} have no place to meet`);
     const { launch } = rendered;
     const host = (expr: Parameters<typeof hostExpr>[0]): HostExpr => hostExpr(expr, symbol);
     return {
@@ -347,6 +352,8 @@ export class TargetAssembler {
       if (buffer.place === "status") return { kind: "status" };
       throw bug(`a weight depends on ${buffer.place} ${buffer.name}`);
     };
+    // The weight program has no tickets.
+    const box = anyBox({ ...this.made.target, blocksMeet: false });
     return {
       name: weight.buffer.name,
       dtype: weight.buffer.dtype,
@@ -354,7 +361,7 @@ export class TargetAssembler {
       arenaBytes: arena.bytes,
       // Weights are made for the largest shapes of the profile.
       steps: kernels.map((kernel) =>
-        this.#step(kernel, refOf, anyBox, (name, max) => kernel.symbols?.get(name) ?? max),
+        this.#step(kernel, refOf, box, (name, max) => kernel.symbols?.get(name) ?? max),
       ),
     };
   }

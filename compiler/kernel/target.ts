@@ -31,6 +31,8 @@ export interface Target {
   readonly rowsOfPass?: number;
   /** Extents up to which tiles differ: what ranges of symbols are cut at unless the caller says. */
   readonly splits: readonly number[];
+  /** Blocks of a launch may meet: whoever launches it has memory and tickets for them (`Workspace`). */
+  readonly blocksMeet?: boolean;
   /** GPU: elements of a value that one attention kernel adds up, for keys of `depth` elements. */
   valuesAtOnce?(dtype: DType, depth: number): number;
 }
@@ -51,6 +53,7 @@ const ampere: Target = {
   // The columns of a tile, and the fewest rows: see docs/performance.md for both sides measured.
   columnsOfPass: 128,
   rowsOfPass: 16,
+  blocksMeet: true,
   // f32: rows of 64 columns for the SIMT kernel; 16 bits: k contiguous for ldmatrix, padded to 16 bytes.
   packing: (dtype) =>
     dtype === "f32" ? rowPanels(64, dtype) : { columns: 1, rows: 8, columnMajor: true, dtype },

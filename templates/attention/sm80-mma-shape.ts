@@ -215,7 +215,8 @@ export function attentionCandidates(
   const limit = target.sharedBytes ?? 48 * 1024;
   const scored: { config: Sm80MmaAttentionConfig; cycles: number }[] = [];
   const rows = rangeOf(mul(desc.extents.q, desc.extents.r)).max;
-  for (const config of configurations(constValue(desc.extents.d)!, rows, fewBlocks(desc))) {
+  const few = target.blocksMeet === true && fewBlocks(desc);
+  for (const config of configurations(constValue(desc.extents.d)!, rows, few)) {
     const shape = attentionShape(desc, config);
     if (
       shape.sharedBytes > limit ||
